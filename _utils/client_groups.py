@@ -1,0 +1,47 @@
+"""
+The client groups: which exist, which socket directory each one opens, and under which fact its gid is known.
+
+This is the one place that names them. The grain publishes them, the barrier
+validates them, Quadlet units consume them.
+"""
+
+import grp
+
+CLIENT_GROUPS = {
+    "postgres-clients": {
+        "fact": "postgresql_client_group_gid",
+        "directory": "/run/postgresql",
+        "published_by": "infra.postgresql",
+    },
+    "valkey-clients": {
+        "fact": "valkey_client_group_gid",
+        "directory": "/run/valkey",
+        "published_by": "infra.valkey",
+    },
+}
+
+
+def declared():
+    """
+    Return what is known of each client group by name.
+
+    Each value has ``fact`` (the grain that carries the gid), ``directory``
+    (the socket directory that the group opens) and ``published_by`` (the SLS
+    that creates the group).
+    """
+    return CLIENT_GROUPS
+
+
+def on_this_host():
+    """
+    Return the gids of the client groups that exist here, ``{name: gid}``.
+
+    A group that does not exist is absent from the result, never zero.
+    """
+    gids = {}
+    for name in CLIENT_GROUPS:
+        try:
+            gids[name] = grp.getgrnam(name).gr_gid
+        except KeyError:
+            continue
+    return gids

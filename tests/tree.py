@@ -1,0 +1,25 @@
+"""
+Where the tree is, and how one of its modules is loaded without a Salt process.
+"""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+TREE = Path(__file__).resolve().parent.parent
+
+
+def load(kind, name):
+    """
+    Return the module ``_KIND/NAME.py`` of the tree, for example ``load("modules", "quadlet")``.
+
+    The same module object comes back each time, as from an import, so that
+    ``configure_loader_modules`` can set Salt's dunders on it.
+    """
+    qualified = f"rick_infra_{kind}_{name}"
+    if qualified not in sys.modules:
+        spec = importlib.util.spec_from_file_location(qualified, TREE / f"_{kind}" / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[qualified] = module
+        spec.loader.exec_module(module)
+    return sys.modules[qualified]
