@@ -4,6 +4,7 @@ Standard library only: this runs on a host that has nothing but Debian's python3
 """
 
 import contextlib
+import os
 import shutil
 import subprocess
 import sys
@@ -56,7 +57,8 @@ def apt_install(packages):
     if not shutil.which("apt-get"):
         raise Failure(f"needs {', '.join(packages)}, and there is no apt-get to install them: use a Debian-family host")
     say(f"installing with apt: {' '.join(packages)}")
-    environment = {"DEBIAN_FRONTEND": "noninteractive", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
+    # The rest is kept: a proxy may be named there only.
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
     for command in (["update"], ["install", "--yes", "--no-install-recommends", *packages]):
         with step(f"apt-get {command[0]}"):
             done = subprocess.run(

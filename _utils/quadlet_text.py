@@ -1,0 +1,251 @@
+"""
+The text of Quadlet files: read, put together and written.
+
+A unit is a list of lines in order, each a tuple ``(section, key, value)``. A
+line without meaning (a comment, an empty line) has the key None and its text
+as value; before the first section, its section is None.
+
+What a container, pod, network or volume was made from is remembered by Podman
+as the label ``rick-infra.digest``. That is how a run can tell whether what runs
+is what is declared.
+"""
+
+import hashlib
+import re
+import shlex
+
+from salt.exceptions import SaltInvocationError
+
+HEADER = "# Written by Salt (quadlet.{kind}). Changes made here are undone by the next run."
+DIGEST_LABEL = "rick-infra.digest"
+SECTIONS = {"pod": "Pod", "container": "Container", "volume": "Volume", "network": "Network", "image": "Image"}
+
+# A network or volume is made once, from its own section alone: nothing else in the file makes it another one.
+DIGESTED = {
+    "pod": ("Pod", "Service"),
+    "container": ("Container", "Service"),
+    "volume": ("Volume",),
+    "network": ("Network",),
+}
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]*")  # of a section or a key
+_TRUE = ("1", "yes", "true", "on")
+
+
+def from_definition(definition):
+    """
+    Return the unit that a definition describes.
+
+    definition
+        ``{section: {key: value or list of values}}``. Numbers are written as
+        they are, true and false as ``true`` and ``false``. An empty text
+        takes earlier values of that key back, as in systemd.
+
+    Raises SaltInvocationError that lists every place that is not of this form,
+    or that would continue on another line and so declare something else.
+    """
+    problems = []
+    lines = []
+    if not isinstance(definition, dict) or not definition:
+        raise SaltInvocationError(f"definition: {definition!r} is not a mapping of sections")
+    for section, keys in definition.items():
+        if not isinstance(section, str) or not _NAME.fullmatch(section):
+            problems.append(f"{section!r} is not the name of a section")
+        elif not isinstance(keys, dict):
+            problems.append(f"[{section}] is not a mapping of keys to values")
+        else:
+            for key, value in keys.items():
+                try:
+                    lines += _lines(section, key, value)
+                except SaltInvocationError as error:
+                    problems.append(str(error))
+    if problems:
+        raise SaltInvocationError("definition: " + "; ".join(problems))
+    return lines
+
+
+def parse(text, place):
+    """
+    Return the unit that a text holds, with its comments.
+
+    place
+        Where the text is from, for the error message.
+
+    Raises SaltInvocationError that names the place and the line.
+    """
+    lines = []
+    section = None
+    pending = None  # a key and the value so far, if the line before ended in a backslash
+    for number, raw in enumerate(text.splitlines(), 1):
+        line = raw.strip()
+        if pending:
+            if line[:1] in ("#", ";"):
+                continue  # systemd.syntax(7): comments within a continued line are skipped
+            key, value = pending
+            value = f"{value} {line}"
+        elif not line or line[0] in "#;":
+            lines.append((section, None, line))
+            continue
+        elif line[0] == "[":
+            if line[-1] != "]":
+                raise SaltInvocationError(f"{place}:{number}: {line!r} is not a section")
+            section = line[1:-1]
+            continue
+        else:
+            key, equals, value = (part.strip() for part in line.partition("="))
+            if not equals or not _NAME.fullmatch(key) or section is None:
+                raise SaltInvocationError(f"{place}:{number}: {line!r} is not KEY=VALUE in a section")
+        pending = None
+        if value.endswith("\\"):
+            pending = (key, value[:-1].rstrip())
+        else:
+            lines.append((section, key, value))
+    if pending:
+        raise SaltInvocationError(f"{place}: the last line ends in a backslash")
+    return lines
+
+
+def render(lines):
+    """
+    Return the text of a unit.
+    """
+    text = []
+    current = None
+    for section, key, value in lines:
+        if section != current:
+            if text and text[-1]:
+                text.append("")
+            text.append(f"[{section}]")
+            current = section
+        text.append(value if key is None else f"{key}={value}")
+    return "\n".join(text).rstrip("\n") + "\n"
+
+
+def sections(lines):
+    """
+    Return the names of a unit's sections, in order.
+    """
+    return list(dict.fromkeys(section for section, _, _ in lines if section))
+
+
+def keys(lines):
+    """
+    Return the pairs of section and key that a unit has, in order, each once.
+    """
+    return list(dict.fromkeys((section, key) for section, key, _ in lines if key))
+
+
+def values(lines, section, key):
+    """
+    Return all values of a key; an empty one takes those before it back. Quotes around a whole value are left out.
+    """
+    found = []
+    for line in lines:
+        if line[:2] == (section, key):
+            value = line[2].strip().strip('"')
+            found = [*found, value] if value else []
+    return found
+
+
+def last(lines, section, key):
+    """
+    Return the last value of a key, None if it has none.
+    """
+    found = values(lines, section, key)
+    return found[-1] if found else None
+
+
+def words(lines, section, key):
+    """
+    Return all words of all values of a key, as a command line would have them.
+
+    Raises SaltInvocationError for quotes that do not end.
+    """
+    found = []
+    for line in lines:
+        if line[:2] == (section, key):
+            try:
+                found = [*found, *shlex.split(line[2])] if line[2].strip() else []
+            except ValueError as error:
+                raise SaltInvocationError(f"[{section}] {key}={line[2]}: {error}") from error
+    return found
+
+
+def is_true(lines, section, key):
+    """
+    Return whether the last value of a key means yes (systemd.syntax(7)).
+    """
+    return (last(lines, section, key) or "").lower() in _TRUE
+
+
+def has(lines, section, key):
+    """
+    Return whether a unit says anything about a key, even that it has no value.
+    """
+    return any(line[:2] == (section, key) for line in lines)
+
+
+def added(lines, section, pairs):
+    """
+    Return the unit with further lines at the end of a section, which is made if there is none.
+
+    pairs
+        Pairs of key and value.
+    """
+    new = [(section, key, value) for key, value in pairs]
+    place = max((index for index, line in enumerate(lines) if line[0] == section and line[1]), default=len(lines) - 1)
+    return [*lines[: place + 1], *new, *lines[place + 1 :]]
+
+
+def digest(lines, kind):
+    """
+    Return the digest of what a unit makes, without comments and without the digest itself; None for images.
+
+    Two texts with the same digest make the same container, pod, network or volume.
+    """
+    if kind not in DIGESTED:
+        return None
+    counted = [line for line in lines if line[0] in DIGESTED[kind] and line[1] and DIGEST_LABEL not in line[2]]
+    counted.sort(key=lambda line: DIGESTED[kind].index(line[0]))  # the order of sections means nothing
+    return hashlib.sha256(repr(counted).encode()).hexdigest()[:16]
+
+
+def with_digest(lines, kind):
+    """
+    Return the unit with the label that carries its digest into Podman. Images cannot carry one.
+    """
+    value = digest(lines, kind)
+    if value is None:
+        return lines
+    label = f"{DIGEST_LABEL}={value}"
+    # Pods have a key for labels since Podman 5.6 only.
+    pair = ("PodmanArgs", f"--label={label}") if kind == "pod" else ("Label", label)
+    return added(lines, SECTIONS[kind], [pair])
+
+
+def carried_digest(text):
+    """
+    Return the digest that a file or generated unit carries as its label, None if it carries none.
+    """
+    found = re.findall(rf"^(?:Label=|PodmanArgs=--label=){re.escape(DIGEST_LABEL)}=(\w+)$", text or "", re.MULTILINE)
+    return found[-1] if found else None
+
+
+def _lines(section, key, value):
+    if not isinstance(key, str) or not _NAME.fullmatch(key):
+        raise SaltInvocationError(f"[{section}] {key!r} is not the name of a key")
+    return [(section, key, _value(section, key, one)) for one in (value if isinstance(value, list) else [value])]
+
+
+def _value(section, key, value):
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if not isinstance(value, (str, int, float)):
+        raise SaltInvocationError(
+            f"[{section}] {key}: {value!r} is not text, a number, true or false, or a list of them"
+        )
+    text = str(value).strip()
+    # A line break would begin another line, which could be another key; a backslash at the end would swallow the next.
+    if any(ord(character) < 32 and character != "\t" for character in text) or text.endswith("\\"):
+        raise SaltInvocationError(f"[{section}] {key}: {value!r} does not fit into one line")
+    return text

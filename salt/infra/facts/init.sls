@@ -1,0 +1,16 @@
+# The barrier between infrastructure and applications: what comes after may rely on the client groups' gids.
+include:
+  - infra.postgresql
+  - infra.valkey
+
+Client groups are published as facts:
+  facts.published:
+    - reload_grains: {{ salt["facts.stale"]() }}
+    - require:
+      - group: postgres-clients
+      - group: valkey-clients
+
+The facts are valid:
+  facts.valid:
+    - require:
+      - facts: Client groups are published as facts

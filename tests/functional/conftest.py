@@ -1,0 +1,60 @@
+"""
+The tree in Salt's own loader, without a minion.
+"""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+import salt._logging
+import salt.config
+from saltfactories.utils.functional import Loaders
+from tree import TREE
+
+
+@pytest.fixture(scope="session")
+def loaders(tmp_path_factory):
+    """Salt's loaders over the tree, as a masterless minion has them."""
+    root = tmp_path_factory.mktemp("minion")
+    opts = salt.config.minion_config(None, minion_id="functional")
+    opts.update(
+        root_dir=str(root),
+        cachedir=str(root / "cache"),
+        extension_modules=str(root / "cache/extmods"),
+        pki_dir=str(root / "pki"),
+        sock_dir=str(root / "sock"),
+        log_file=str(root / "log"),
+        conf_file=str(root / "minion"),
+        file_client="local",
+        file_roots={"base": [str(TREE / "salt")]},
+        pillar_roots={"base": [str(root / "pillar")]},
+        module_dirs=[str(TREE / "salt")],
+        enable_fqdns_grains=False,
+    )
+    # It keeps every record to print them at exit, when pytest has closed the stream.
+    salt._logging.shutdown_temp_handler()
+    return Loaders(opts)
+
+
+@pytest.fixture
+def modules(loaders):
+    """Execution modules, with a run's context emptied between tests."""
+    yield loaders.modules
+    loaders.reset_state()
+
+
+@pytest.fixture
+def states(loaders):
+    """State modules: ``states.unix_socket.directory(name=..., test=True)`` applies one as ``state.single`` does."""
+    yield loaders.states
+    loaders.reset_state()
+
+
+@pytest.fixture
+def open_folder():
+    """A folder that every user of the host can reach, unlike ``tmp_path``."""
+    folder = Path(tempfile.mkdtemp(prefix="rick-functional-", dir="/tmp"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)

@@ -1,0 +1,89 @@
+"""
+Machines that the lab tests share, made once and taken down at the end.
+
+``prepared`` has Salt's environment and nothing else of ours: the start for
+every machine that a test wants to itself. ``main`` is converged from nothing,
+in two steps, and what its runs answered is kept; tests that take something
+away on it put it back with ``main.converge()``.
+
+``RICK_KEEP=1`` leaves the machines up for a look.
+"""
+
+import contextlib
+import string
+from dataclasses import dataclass
+
+import pytest
+from machine import SITE, TREE, Highstate, machine
+
+MINION_CONFIG = "/etc/salt/minion.d/50-rick-infra.conf"
+
+
+def configure(target):
+    """Make ``salt-call`` on a machine use the tree, as bin/bootstrap does, but converge nothing."""
+    template = (TREE / "conf/minion.d/50-rick-infra.conf").read_text()
+    target.write(MINION_CONFIG, string.Template(template).substitute(tree="/srv/rick-infra"))
+    target.run("ln", "-sf", "/opt/rick-infra/salt/bin/salt-call", "/usr/local/bin/salt-call")
+
+
+@pytest.fixture(scope="session")
+def prepared():
+    """A machine that is off: Salt's environment on its disk, made by ``bin/bootstrap --test``, and no more of ours."""
+    with machine("t-prepared") as made:
+        before = made.sh("find /etc -newer /etc/machine-id -type f | sort")
+        made.bootstrap_test = made.run("/srv/rick-infra/bin/bootstrap", "--test")
+        made.written_to_etc = set(made.sh("find /etc -newer /etc/machine-id -type f | sort").split()) - set(
+            before.split()
+        )
+        made.stop()
+        yield made
+
+
+@pytest.fixture(scope="session")
+def copy_of_prepared(prepared):
+    """A function that starts a copy of ``prepared`` under a name of its own."""
+    with contextlib.ExitStack() as stack:
+
+        def start(name):
+            made = stack.enter_context(machine(name, "--like", prepared.name))
+            configure(made)
+            return made
+
+        yield start
+
+
+@dataclass
+class Runs:
+    """A plan, the run after it and the run after that."""
+
+    plan: Highstate
+    first: Highstate
+    second: Highstate
+
+
+def three_runs(target):
+    return Runs(plan=target.apply(test=True), first=target.apply(), second=target.apply())
+
+
+@pytest.fixture(scope="session")
+def main_machine(copy_of_prepared):
+    """The shared machine: a virgin host made into infrastructure, then given the example service."""
+    made = copy_of_prepared("t-main")
+    watch = made.popen("/usr/bin/python3", "/srv/rick-infra/tests/lab/watch_tcp.py")
+    made.infrastructure = three_runs(made)
+    watch.terminate()
+    made.tcp_seen = set(watch.communicate()[0].decode().split())
+    made.image_build = made.run("/srv/rick-infra/examples/notes/image/build")
+    made.write("/etc/rick-infra/pillar/site.sls", SITE)
+    made.service = three_runs(made)
+    return made
+
+
+@pytest.fixture
+def main(main_machine):
+    """The shared machine, converged and healthy before and after the test."""
+    main_machine.converge()
+    main_machine.healthy()
+    yield main_machine
+    main_machine.converge()
+    main_machine.healthy()

@@ -1,0 +1,185 @@
+"""
+A lab machine as the tests see it: run a command inside, apply states, ask what is.
+"""
+
+import contextlib
+import json
+import os
+import subprocess
+import time
+from pathlib import Path
+
+TREE = Path(__file__).resolve().parents[2]
+LAB = str(TREE / "bin" / "lab")
+SITE = "rick:\n  examples: [notes]\n"  # what a site that wants the example service has in its pillar
+RUN_TIMEOUT = 600  # seconds; a highstate on a virgin machine, with all its packages, takes about one
+
+
+def lab(*arguments, check=True, timeout=RUN_TIMEOUT, **options):
+    """Run bin/lab; what it printed is part of a failure's message."""
+    done = subprocess.run(
+        [LAB, *arguments],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        stdin=subprocess.DEVNULL,
+        **options,
+    )
+    if check and done.returncode != 0:
+        raise AssertionError(f"bin/lab {' '.join(arguments)}: exit {done.returncode}\n{done.stdout}\n{done.stderr}")
+    return done
+
+
+def eventually(condition, timeout, what):
+    """Poll until ``condition()`` is true and return its value; fail with ``what`` after ``timeout`` seconds."""
+    deadline = time.monotonic() + timeout
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {timeout} s: {what}")
+        time.sleep(0.2)
+
+
+class Highstate:
+    """The answer of a state run, by state id."""
+
+    def __init__(self, done):
+        self.done = done
+        answer = json.loads(done.stdout)["local"]
+        assert isinstance(answer, dict), f"the run was refused: {answer}"
+        self.states = {data["__id__"]: data for data in answer.values()}
+
+    @property
+    def changed(self):
+        return {name for name, data in self.states.items() if data["changes"]}
+
+    @property
+    def planned(self):
+        return {name for name, data in self.states.items() if data["result"] is None}
+
+    @property
+    def failed(self):
+        return {name: data["comment"] for name, data in self.states.items() if data["result"] is False}
+
+
+class Machine:
+    def __init__(self, name):
+        self.name = name
+
+    def up(self, *options):
+        lab("up", self.name, *options)
+        return self
+
+    def stop(self):
+        lab("stop", self.name)
+
+    def kill(self):
+        lab("kill", self.name)
+
+    def reboot(self):
+        lab("reboot", self.name)
+
+    def down(self):
+        lab("down", self.name, check=False)
+
+    def run(self, *command, check=True, text=None, timeout=RUN_TIMEOUT):
+        """Run a command inside; ``text`` is its standard input."""
+        done = subprocess.run(
+            [LAB, "exec", self.name, "--", *command],
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            **({"input": text} if text is not None else {"stdin": subprocess.DEVNULL}),
+        )
+        if check and done.returncode != 0:
+            raise AssertionError(f"{' '.join(command)}: exit {done.returncode}\n{done.stdout}\n{done.stderr}")
+        return done
+
+    def sh(self, script, check=True, **options):
+        """Run a shell script inside and return what it printed, without the last newline."""
+        return self.run("sh", "-c", script, check=check, **options).stdout.rstrip("\n")
+
+    def popen(self, *command):
+        """Start a command inside and return at once."""
+        return subprocess.Popen(
+            [LAB, "exec", self.name, "--", *command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+
+    def write(self, path, text):
+        self.run("sh", "-c", 'mkdir -p "$(dirname "$1")" && cat > "$1"', "write", path, text=text)
+
+    def salt(self, function, *arguments, check=True):
+        """Call an execution function and return its answer."""
+        done = self.run("salt-call", "--out=json", "--log-level=error", function, *arguments, check=check)
+        return json.loads(done.stdout)["local"]
+
+    def state(self, function, **arguments):
+        """Apply one state function by itself and return its result: ``state.single``."""
+        words = [f"{key}={json.dumps(value)}" for key, value in arguments.items()]
+        done = self.run("salt-call", "--out=json", "--log-level=error", "state.single", function, *words, check=False)
+        answer = json.loads(done.stdout)["local"]
+        assert isinstance(answer, dict), answer
+        (result,) = answer.values()
+        return result
+
+    def apply(self, *sls, test=False):
+        """Apply SLS files, or the highstate if none is named."""
+        function = ["state.apply", *sls] if sls else ["state.highstate"]
+        command = ["salt-call", "--out=json", "--log-level=error", *function]
+        return Highstate(self.run(*command, *(["test=True"] if test else []), check=False))
+
+    def converge(self):
+        """Apply the highstate and insist on success."""
+        done = self.apply()
+        assert not done.failed, done.failed
+        return done
+
+    def verify(self):
+        """The verification, ``{name: (passed, detail)}``."""
+        done = self.run("salt-call", "--out=json", "--log-level=error", "verify.host", check=False)
+        answer = json.loads(done.stdout)["local"]
+        assert answer["passed"] == (done.returncode == 0), "the exit code must say whether a check failed"
+        return {check["name"]: (check["passed"], check["detail"]) for check in answer["checks"]}
+
+    def stat(self, path):
+        """Owner, group and mode as ``user:group mode``."""
+        return self.sh(f"stat -c '%U:%G %a' {path}")
+
+    def main_pid(self, unit):
+        return int(self.sh(f"systemctl show -P MainPID {unit}"))
+
+    def started_at(self, unit):
+        """When the unit's process was started (it tells a restart from none)."""
+        return int(self.sh(f"systemctl show -P ExecMainStartTimestampMonotonic {unit}"))
+
+    def http(self, path="/health", port=8080):
+        """The status code that the example service answers with; 0 if nobody does."""
+        script = (
+            "import sys, urllib.request, urllib.error\n"
+            "try: print(urllib.request.urlopen(sys.argv[1], timeout=5).status)\n"
+            "except urllib.error.HTTPError as error: print(error.code)\n"
+            "except OSError: print(0)\n"
+        )
+        return int(self.run("python3", "-c", script, f"http://127.0.0.1:{port}{path}").stdout)
+
+    def healthy(self, timeout=60):
+        eventually(lambda: self.http() == 200, timeout, "the example service is healthy")
+
+
+@contextlib.contextmanager
+def machine(name, *options):
+    """A machine for as long as somebody needs it; one that a broken-off run left goes first."""
+    made = Machine(name)
+    made.down()
+    try:
+        yield made.up(*options)
+    finally:
+        if not os.environ.get("RICK_KEEP"):
+            made.down()

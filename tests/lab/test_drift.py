@@ -1,0 +1,119 @@
+"""
+What somebody changed by hand is what it was after the next run, and the plan says so first.
+"""
+
+import pytest
+from machine import eventually
+
+SOCKETS = {
+    "/run/postgresql": ("postgres:postgres-clients 2750", "PostgreSQL's socket directory admits its clients"),
+    "/run/valkey": ("valkey:valkey-clients 2750", "Valkey's socket directory admits its clients"),
+    "/run/postgresql/.s.PGSQL.5432": ("postgres:postgres-clients 770", "PostgreSQL's socket admits its clients"),
+    "/run/valkey/valkey.sock": ("valkey:valkey-clients 770", "Valkey's socket admits its clients"),
+}
+
+
+@pytest.mark.parametrize("damage", ["chown nobody", "chgrp nogroup", "chmod 0777"])
+@pytest.mark.parametrize("path", sorted(SOCKETS))
+def test_ownership_and_mode_of_directories_and_sockets_are_repaired(main, path, damage):
+    wanted, state = SOCKETS[path]
+    main.sh(f"{damage} {path}")
+    assert main.stat(path) != wanted
+    plan, run = main.apply(test=True), main.converge()
+    assert plan.planned == run.changed == {state}
+    assert main.stat(path) == wanted
+
+
+def test_a_daemon_that_was_stopped_runs_again(main):
+    main.run("systemctl", "stop", "valkey-server.service")
+    plan, run = main.apply(test=True), main.converge()
+    assert plan.planned == run.changed == {"Valkey runs"}
+
+
+def test_a_setting_changed_in_the_running_server_only_is_set_back(main):
+    main.sh('runuser -u postgres -- psql -qc "alter system set max_connections = 17"')
+    main.run("systemctl", "restart", "postgresql@17-main.service")
+    # postgresql.auto.conf outranks every file of ours: it is said, not silently lost.
+    done = main.apply()
+    try:
+        assert done.failed or done.changed, "a server that works with other settings than declared must be noticed"
+    finally:
+        main.sh('runuser -u postgres -- psql -qc "alter system reset max_connections"')
+        main.run("systemctl", "restart", "postgresql@17-main.service")
+
+
+def test_a_user_added_to_the_running_valkey_is_gone_after_the_next_run(main):
+    main.salt("valkey.users")
+    main.sh("printf 'user intruder on nopass ~* &* +@all\\n' >> /etc/valkey/users.acl")
+    main.run("systemctl", "restart", "valkey-server.service")
+    assert main.sh("valkey-cli -s /run/valkey/valkey.sock --user intruder --pass x ping") == "PONG"
+    plan, run = main.apply(test=True), main.converge()
+    assert plan.planned == run.changed != set()
+    assert "PONG" not in main.sh(
+        "valkey-cli -s /run/valkey/valkey.sock --user intruder --pass x ping 2>&1", check=False
+    )
+
+
+def test_a_lost_administrator_secret_is_made_anew(main):
+    main.sh("rm /var/lib/rick-infra/secrets/valkey-administrator")
+    plan, run = main.apply(test=True), main.converge()
+    assert plan.planned == run.changed != set()
+    assert main.apply().changed == set()
+
+
+def test_a_lost_service_secret_is_renewed_and_its_consumer_restarted(main):
+    before = main.started_at("notes-web.service")
+    main.sh("rm /var/lib/rick-infra/secrets/valkey-notes")
+    plan, run = main.apply(test=True), main.converge()
+    assert plan.planned == run.changed
+    assert main.started_at("notes-web.service") > before
+    main.healthy()
+
+
+def test_a_unit_edited_by_hand_is_written_back_and_only_its_container_restarted(main):
+    postgres = main.started_at("postgresql@17-main.service")
+    main.sh("sed -i 's/^ReadOnly=.*/ReadOnly=false/' /etc/containers/systemd/notes-web.container")
+    main.sh("systemctl daemon-reload && systemctl restart notes-web.service")
+    before = main.started_at("notes-web.service")
+    plan, run = main.apply(test=True), main.converge()
+    assert plan.planned == run.changed == {"Notes has a container", "Notes runs"}
+    assert main.started_at("notes-web.service") > before
+    assert main.started_at("postgresql@17-main.service") == postgres
+
+
+def test_a_new_gid_of_a_client_group_re_renders_and_restarts_the_consumers_only(main):
+    before = main.started_at("notes-web.service")
+    other = main.started_at("postgresql@17-main.service")
+    old = int(main.sh("getent group valkey-clients | cut -d: -f3"))
+    main.sh(f"groupmod -g {old + 5000} valkey-clients")
+    run = main.converge()
+    assert "Notes has a container" in run.changed
+    assert main.started_at("notes-web.service") > before
+    assert main.started_at("postgresql@17-main.service") == other
+    assert main.salt("grains.get", "valkey_client_group_gid") == old + 5000
+    assert f"GroupAdd={old + 5000}" in main.sh("cat /etc/containers/systemd/notes-web.container")
+    main.healthy()
+    assert main.apply().changed == set()
+
+
+def test_a_gid_that_two_groups_share_stops_every_application(main):
+    gid = main.sh("getent group valkey-clients | cut -d: -f3")
+    main.sh(f"groupadd -o -g {gid} impostors")
+    try:
+        done = main.apply()
+        assert "impostors" in done.failed["The facts are valid"]
+        assert "valkey_client_group_gid" in done.failed["The facts are valid"]
+        assert done.states["Notes runs"]["result"] is False
+        assert main.http() == 200, "what ran goes on"
+    finally:
+        main.sh("groupdel impostors")
+
+
+def test_files_that_were_removed_come_back(main):
+    main.sh("rm /etc/tmpfiles.d/valkey-server.conf /etc/tmpfiles.d/postgresql-common.conf")
+    main.sh("rm /etc/systemd/system/valkey-server.service.d/50-rick-infra.conf")
+    plan, run = main.apply(test=True), main.converge()
+    assert plan.planned == run.changed
+    main.sh("systemctl restart valkey-server.service")
+    eventually(lambda: main.run("test", "-S", "/run/valkey/valkey.sock", check=False).returncode == 0, 30, "the socket")
+    assert main.stat("/run/valkey") == "valkey:valkey-clients 2750"

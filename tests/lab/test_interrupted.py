@@ -1,0 +1,77 @@
+"""
+A highstate killed with SIGKILL, at several points: the next run finishes the work, and nothing is left half-done.
+"""
+
+import pytest
+from machine import eventually
+
+RUN = ("salt-call", "--log-level=quiet", "state.highstate")
+
+
+@pytest.fixture(scope="module")
+def virgin(copy_of_prepared):
+    return copy_of_prepared("t-killed")
+
+
+def kill_run(target):
+    """End the Salt process and all it started, as a power cut would, but leave the machine up."""
+    target.sh("pkill -KILL -f '[s]alt-call' ; pkill -KILL apt-get ; pkill -KILL dpkg ; true")
+    eventually(
+        lambda: target.run("pgrep", "-f", "[s]alt-call|[d]pkg", check=False).returncode != 0, 30, "the run is dead"
+    )
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        # inside apt: packages unpacked, none configured
+        "pgrep -x dpkg >/dev/null && test -e /usr/bin/podman",
+        "test -e /usr/lib/postgresql/17/bin/postgres && pgrep -x dpkg >/dev/null",
+        # the daemon is configured, not yet started
+        "test -e /etc/valkey/users.acl",
+    ],
+)
+def test_a_run_killed_on_a_virgin_host_is_finished_by_the_next(virgin, moment):
+    virgin.run("apt-get", "-q", "update")
+    process = virgin.popen(*RUN)
+    eventually(
+        lambda: virgin.run("sh", "-c", moment, check=False).returncode == 0 or process.poll() is not None, 120, moment
+    )
+    assert process.poll() is None, f"the run was over before {moment}"
+    kill_run(virgin)
+    process.wait()
+
+
+def test_the_run_after_all_of_them_converges_and_leaves_nothing_behind(virgin):
+    done = virgin.converge()
+    assert done.changed
+    assert virgin.apply().changed == set()
+    assert {name: detail for name, (passed, detail) in virgin.verify().items() if not passed} == {}
+    assert virgin.run("test", "-e", "/usr/sbin/policy-rc.d", check=False).returncode != 0
+    assert virgin.sh("dpkg --audit") == ""
+
+
+def test_a_run_killed_between_writing_a_unit_and_restarting_it(main):
+    """Made exact: the file is what the next version declares, and nobody told systemd."""
+    before = main.started_at("notes-web.service")
+    main.sh("sed -i 's/^HealthInterval=.*/HealthInterval=47s/' /etc/containers/systemd/notes-web.container")
+    main.sh("systemctl daemon-reload && systemctl restart notes-web.service")
+    restarted = main.started_at("notes-web.service")
+    assert restarted > before
+    # The state that writes the file runs, the state that restarts does not: what a SIGKILL in between leaves.
+    done = main.run("salt-call", "--out=json", "state.sls_id", "Notes has a container", "examples.notes", check=False)
+    assert done.returncode == 0, done.stdout
+    assert main.started_at("notes-web.service") == restarted
+    plan, run = main.apply(test=True), main.converge()
+    assert plan.planned == run.changed == {"Notes runs"}
+    assert main.started_at("notes-web.service") > restarted
+
+
+def test_a_run_killed_between_a_drop_in_and_the_restart_of_its_daemon(main):
+    before = main.started_at("valkey-server.service")
+    main.sh("echo '# changed' >> /etc/systemd/system/valkey-server.service.d/50-rick-infra.conf")
+    main.run("salt-call", "state.sls_id", "Valkey leaves its socket directory alone", "infra.valkey")
+    assert main.started_at("valkey-server.service") == before
+    plan, run = main.apply(test=True), main.converge()
+    assert plan.planned == run.changed == {"Valkey runs"}
+    assert main.started_at("valkey-server.service") > before

@@ -1,0 +1,122 @@
+"""
+bin/bootstrap: what it writes, and that it stops before it changes anything.
+"""
+
+import fcntl
+from types import SimpleNamespace
+
+import pytest
+import yaml
+
+
+@pytest.fixture
+def bootstrap(command, monkeypatch, tmp_path):
+    module = command("bootstrap")
+    monkeypatch.setattr(module, "RUN_LOCK", tmp_path / "lock")
+    for name in ("MINION", "SITE", "LINK"):
+        monkeypatch.setattr(module, name, tmp_path / str(getattr(module, name)).lstrip("/"))
+    module.LINK.parent.mkdir(parents=True)
+    return module
+
+
+def options(**given):
+    return SimpleNamespace(**{"adopt": False, "test": False, **given})
+
+
+class Host:
+    def __init__(self, problems=(), findings=(), is_ours=False):
+        self.is_ours = is_ours
+        self._problems, self._findings = list(problems), list(findings)
+
+    def problems(self, _salt, _space):
+        return self._problems
+
+    def findings(self):
+        return self._findings
+
+
+def finding(bootstrap):
+    return bootstrap.Host.__init__.__globals__["Finding"]("a database", "it stays")
+
+
+def test_a_wrong_host_is_refused_with_all_reasons(bootstrap):
+    with pytest.raises(bootstrap.Failure) as failure:
+        bootstrap.check(Host(["one: do this", "two: do that"]), options(adopt=True))
+    assert "nothing was changed" in str(failure.value)
+    assert "one: do this" in str(failure.value)
+    assert "two: do that" in str(failure.value)
+
+
+def test_a_host_in_use_is_refused_with_what_adoption_would_do(bootstrap):
+    with pytest.raises(bootstrap.Failure) as failure:
+        bootstrap.check(Host(findings=[finding(bootstrap)]), options())
+    for expected in ("a database", "it stays", "--adopt"):
+        assert expected in str(failure.value)
+
+
+@pytest.mark.parametrize("given", [{"adopt": True}, {"test": True}], ids=["adopt", "test"])
+def test_a_host_in_use_is_gone_on_with_when_told_so_or_when_nothing_is_changed(bootstrap, capsys, given):
+    bootstrap.check(Host(findings=[finding(bootstrap)]), options(**given))
+    assert "a database" in capsys.readouterr().out
+
+
+def test_what_our_own_states_made_of_a_host_does_not_stop_the_next_run(bootstrap):
+    bootstrap.check(Host(findings=[finding(bootstrap)], is_ours=True), options())
+
+
+@pytest.mark.parametrize("tree", ["/srv/rick-infra", "/srv/it's: a #tree"])
+def test_the_minions_configuration_names_this_tree(bootstrap, monkeypatch, tree):
+    monkeypatch.setattr(bootstrap, "TREE", bootstrap.Path(tree))
+    settings = yaml.safe_load(bootstrap.minion_configuration())
+    assert settings["file_roots"] == {"base": [f"{tree}/salt"]}
+    assert settings["pillar_roots"] == {"base": [f"{tree}/pillar", "/etc/rick-infra/pillar"]}
+    assert settings["module_dirs"] == [f"{tree}/salt"]
+    assert settings["file_client"] == "local"
+    assert settings["grains_cache"] is False
+
+
+def test_configuration_is_written_once_and_the_sites_own_is_left_alone(bootstrap):
+    bootstrap.write_configuration()
+    site = bootstrap.SITE / "pillar/site.sls"
+    site.write_text("rick: {}\n")
+    own = bootstrap.MINION.parent.parent / "minion"
+    own.write_text("id: web1\n")
+    before = {path: path.lstat().st_mtime_ns for path in (site, own, bootstrap.MINION, bootstrap.LINK)}
+    bootstrap.write_configuration()
+    assert {path: path.lstat().st_mtime_ns for path in before} == before
+    assert bootstrap.LINK.readlink() == bootstrap.SALT_CALL
+    assert bootstrap.SITE.stat().st_mode & 0o777 == 0o700
+    assert list(bootstrap.LINK.parent.iterdir()) == [bootstrap.LINK]
+
+
+def test_a_second_run_at_the_same_time_is_refused_and_told_who_is_at_work(bootstrap):
+    with bootstrap.RUN_LOCK.open("w") as first:
+        fcntl.flock(first, fcntl.LOCK_EX)
+        first.write("4711")
+        first.flush()
+        with pytest.raises(bootstrap.Failure, match="4711"), bootstrap.only_one():
+            pass
+    with bootstrap.only_one():
+        assert bootstrap.RUN_LOCK.read_text() == str(bootstrap.os.getpid())
+
+
+def test_a_new_environment_takes_the_place_of_the_old_one_only_when_it_is_whole(bootstrap, monkeypatch, tmp_path):
+    old = tmp_path / "salt-old"
+    old.mkdir()
+    monkeypatch.setattr(bootstrap, "ENVIRONMENTS", tmp_path)
+    monkeypatch.setattr(bootstrap, "SALT", tmp_path / "salt")
+    bootstrap.SALT.symlink_to(old.name)
+
+    def broken(_directory, _lock, _purpose):
+        raise bootstrap.Failure("no network")
+
+    monkeypatch.setattr(bootstrap.environment, "make", broken)
+    with pytest.raises(bootstrap.Failure):
+        bootstrap.make_salt()
+    assert bootstrap.SALT.resolve() == old
+
+    monkeypatch.setattr(bootstrap.environment, "make", lambda directory, _lock, _purpose: directory.mkdir())
+    bootstrap.make_salt()
+    assert bootstrap.SALT.resolve() != old
+    assert bootstrap.SALT.is_dir()
+    assert not old.exists()

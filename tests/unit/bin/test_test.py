@@ -1,0 +1,56 @@
+"""
+bin/test: which tests run, and who may run them.
+"""
+
+import pytest
+from tree import TREE
+
+
+@pytest.fixture
+def started(command, monkeypatch):
+    """A function that runs the command and returns what pytest would be called with."""
+    module = command("test")
+    calls = []
+    monkeypatch.setattr(module, "make_environment", lambda: None)
+    monkeypatch.setattr(module.os, "execve", lambda _program, words, _environment: calls.append(words))
+
+    def run(*arguments, root=True):
+        monkeypatch.setattr(module.os, "geteuid", lambda: 0 if root else 1000)
+        monkeypatch.setattr(module.sys, "argv", ["bin/test", *arguments])
+        module.main()
+        (words,) = calls
+        return words[words.index("pytest") + 2 :]
+
+    run.failure = module.Failure
+    return run
+
+
+def folder(kind):
+    return str(TREE / "tests" / kind)
+
+
+def test_all_kinds_by_default_the_quick_ones_first(started):
+    assert started() == [folder("unit"), folder("functional"), folder("lab")]
+
+
+def test_options_alone_select_among_all(started):
+    assert started("-x", "-k", "unit") == ["-x", "-k", "unit", folder("unit"), folder("functional"), folder("lab")]
+
+
+def test_a_kind_is_a_folder_and_other_arguments_are_pytests(started):
+    assert started("lab", "-k", "reboot") == [folder("lab"), "-k", "reboot"]
+
+
+def test_a_single_test_can_be_named(started):
+    name = f"{TREE}/tests/unit/bin/test_test.py::test_a_single_test_can_be_named"
+    assert started(name) == [name]
+
+
+@pytest.mark.parametrize("arguments", [[], ["lab"], ["unit", "functional"], ["-k", "socket"]], ids=str)
+def test_without_root_only_unit_tests_run(started, arguments):
+    with pytest.raises(started.failure, match="bin/test unit"):
+        started(*arguments, root=False)
+
+
+def test_unit_tests_run_without_root(started):
+    assert started("unit", root=False) == [folder("unit")]

@@ -1,0 +1,409 @@
+"""
+The verification: passes on a sound host, and each check fails when what it proves is taken away.
+"""
+
+import grp
+import http.server
+import pwd
+import threading
+from types import SimpleNamespace
+
+import pytest
+from salt.exceptions import CommandExecutionError, SaltInvocationError
+from tree import load
+
+verify = load("modules", "verify")
+
+PG, VK = "/run/postgresql/.s.PGSQL.5432", "/run/valkey/valkey.sock"
+GIDS = {"postgres-clients": 101, "valkey-clients": 102}
+SERVICE = {
+    "name": "notes",
+    "user": "notes",
+    "containers": ["notes-web"],
+    "groups": ["postgres-clients", "valkey-clients"],
+    "database": "notes",
+    "valkey_user": "notes",
+    "secret": "notes-valkey",
+    "health_url": "",
+}
+STATUS = """\
+Name:\tgunicorn
+Uid:\t990\t990\t990\t990
+Gid:\t991\t991\t991\t991
+Groups:\t101 102 991
+CapInh:\t0000000000000000
+CapPrm:\t0000000000000000
+CapEff:\t0000000000000000
+CapBnd:\t0000000000000000
+NoNewPrivs:\t1
+"""
+
+
+class Health(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        if self.server.status == "gibberish":
+            self.wfile.write(b"\x00\x01 what?\r\n\r\n")
+            return
+        self.send_response(self.server.status)
+        self.end_headers()
+
+    def log_message(self, *_arguments):
+        pass
+
+
+@pytest.fixture
+def web():
+    """A service that answers with the status it is told."""
+    with http.server.HTTPServer(("127.0.0.1", 0), Health) as server:
+        server.status = 200
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+class Host:
+    """A sound host whose protections can be taken away one by one."""
+
+    def __init__(self, url):
+        self.services = [{**SERVICE, "health_url": url}]
+        self.facts = []
+        self.units = {
+            name: {"ActiveState": "active", "SubState": "running", "ControlGroup": f"/system.slice/{name}"}
+            for name in ("postgresql@17-main.service", "valkey-server.service", "notes-web.service")
+        }
+        self.tcp = {}
+        self.owners = {
+            "/run/postgresql": self.owner("directory", "postgres", "postgres-clients", "2750"),
+            PG: self.owner("socket", "postgres", "postgres-clients", "0770"),
+            "/run/valkey": self.owner("directory", "valkey", "valkey-clients", "2750"),
+            VK: self.owner("socket", "valkey", "valkey-clients", "0770"),
+        }
+        self.listening = {
+            PG: [{"pid": 1, "unit": "postgresql@17-main.service"}],
+            VK: [{"pid": 2, "unit": "valkey-server.service"}],
+        }
+        # who gets in: the members of the group
+        self.admitted = {PG: {101}, VK: {102}}
+        self.open_to_all = False
+        self.containers = [{"name": "notes-web", "pid": 42}]
+        self.rows = [{"role": "notes"}]
+        self.raising = {}
+
+    @staticmethod
+    def owner(kind, user, group, mode):
+        return {"type": kind, "user": user, "group": group, "mode": mode}
+
+    def probe(self, path, uid, gid, groups):
+        assert uid != 0
+        if self.open_to_all or self.admitted[path] & {gid, *groups}:
+            return {"outcome": "allowed", "detail": "connected"}
+        return {"outcome": "refused", "detail": "permission denied by its directory"}
+
+    def functions(self):
+        functions = {
+            "catalogue.infrastructure": lambda name: {
+                "postgresql": {"unit": "postgresql@17-main.service", "socket": PG},
+                "valkey": {"unit": "valkey-server.service", "socket": VK},
+            }[name],
+            "catalogue.services": lambda: self.services,
+            "facts.problems": lambda: self.facts,
+            "facts.published": lambda: GIDS,
+            "daemon.tcp_listeners": lambda unit: self.tcp.get(unit, []),
+            "unix_socket.stat": lambda path: self.owners[path],
+            "unix_socket.listeners": lambda path: self.listening[path],
+            "unix_socket.probe": self.probe,
+            "quadlet.running_containers": lambda names: [one for one in self.containers if one["name"] in names],
+            "postgresql.query_as": lambda user, query, database: self.rows,
+            "secret.path": lambda name: f"/var/lib/rick-infra/secrets/{name}",
+            "valkey.round_trip": lambda user, secret_file, key: True,
+        }
+        return {name: self.guarded(name, function) for name, function in functions.items()}
+
+    def guarded(self, name, function):
+        def call(*arguments):
+            if name in self.raising:
+                raise self.raising[name]
+            return function(*arguments)
+
+        return call
+
+
+@pytest.fixture
+def host(monkeypatch, tmp_path, web):
+    host = Host(f"http://127.0.0.1:{web.server_port}/health")
+    (tmp_path / "42").mkdir()
+    host.status = tmp_path / "42/status"
+    host.status.write_text(STATUS)
+
+    def getgrnam(name):
+        return grp.struct_group((name, "x", GIDS[name], []))
+
+    accounts = {"notes": (990, 991), "nobody": (65534, 65534)}
+
+    def getpwnam(name):
+        uid, gid = accounts[name]
+        return pwd.struct_passwd((name, "x", uid, gid, "", "/", ""))
+
+    def show(units, properties):
+        if "units.show" in host.raising:
+            raise host.raising["units.show"]
+        return {unit: host.units[unit] for unit in units}
+
+    host.accounts = accounts
+    monkeypatch.setattr(verify, "PROC", str(tmp_path))
+    monkeypatch.setattr(verify.grp, "getgrnam", getgrnam)
+    monkeypatch.setattr(verify.pwd, "getpwnam", getpwnam)
+    monkeypatch.setattr(verify, "__salt__", host.functions(), raising=False)
+    monkeypatch.setattr(verify, "__utils__", {"units.show": show}, raising=False)
+    monkeypatch.setattr(verify, "__context__", {}, raising=False)
+    return host
+
+
+def failures():
+    result = verify.host()
+    assert set(result) == {"passed", "checks"}
+    for check in result["checks"]:
+        assert set(check) == {"name", "passed", "detail"}
+        assert type(check["name"]) is str
+        assert type(check["passed"]) is bool
+        assert type(check["detail"]) is str
+    failed = {check["name"]: check["detail"] for check in result["checks"] if not check["passed"]}
+    assert result["passed"] is not bool(failed)
+    assert verify.__context__.get("retcode", 0) == (1 if failed else 0)
+    return failed
+
+
+def test_a_sound_host_passes_and_says_what_was_proved(host):
+    assert failures() == {}
+    details = {check["name"]: check["detail"] for check in verify.host()["checks"]}
+    assert details == {
+        "facts equal the system": "postgres-clients=101, valkey-clients=102",
+        "postgresql@17-main.service is active in /system.slice": "/system.slice/postgresql@17-main.service",
+        "valkey-server.service is active in /system.slice": "/system.slice/valkey-server.service",
+        "PostgreSQL has no TCP listener": "",
+        "Valkey has no TCP listener": "",
+        "/run/postgresql belongs to its clients": "postgres:postgres-clients 2750",
+        f"{PG} belongs to its clients": "postgres:postgres-clients 0770",
+        f"{PG} is answered by postgresql@17-main.service": "",
+        f"an outsider is refused at {PG}": "uid 65534, groups [65534]: permission denied by its directory",
+        "/run/valkey belongs to its clients": "valkey:valkey-clients 2750",
+        f"{VK} belongs to its clients": "valkey:valkey-clients 0770",
+        f"{VK} is answered by valkey-server.service": "",
+        f"an outsider is refused at {VK}": "uid 65534, groups [65534]: permission denied by its directory",
+        "notes-web.service is active in /system.slice": "/system.slice/notes-web.service",
+        "notes-web's process has the ids of notes": "uid 990, groups [101, 102, 991], no capabilities",
+        f"notes gets in at {PG}": "uid 990, groups [991, 101, 102]: connected",
+        "notes without postgres-clients is refused": "uid 990, groups [991, 102]: permission denied by its directory",
+        f"notes gets in at {VK}": "uid 990, groups [991, 101, 102]: connected",
+        "notes without valkey-clients is refused": "uid 990, groups [991, 101]: permission denied by its directory",
+        "notes: a query as notes": "role notes, database notes",
+        "notes: a cache round trip as notes": "notes:verify written, read and deleted",
+        f"notes answers at {host.services[0]['health_url']}": "HTTP 200",
+    }
+
+
+def test_a_host_without_services_has_its_infrastructure_checked(host):
+    host.services = []
+    assert failures() == {}
+    assert len(verify.host()["checks"]) == 13
+
+
+# --- each protection taken away --------------------------------------------------------------------------------------
+
+
+def test_facts_that_lie(host):
+    host.facts = ["fact a is missing", "fact b says 1"]
+    assert failures() == {"facts equal the system": "fact a is missing; fact b says 1"}
+
+
+@pytest.mark.parametrize("unit", ["postgresql@17-main.service", "valkey-server.service", "notes-web.service"])
+def test_a_unit_that_is_not_active(host, unit):
+    host.units[unit].update(ActiveState="failed", SubState="failed", ControlGroup="")
+    assert failures() == {f"{unit} is active in /system.slice": f"failed (failed); journalctl -u {unit}"}
+
+
+@pytest.mark.parametrize("cgroup", ["/user.slice/user-1000.slice/x.service", "", "/system.slice-not/x.service"])
+def test_a_unit_outside_the_system_slice(host, cgroup):
+    host.units["valkey-server.service"]["ControlGroup"] = cgroup
+    assert failures() == {"valkey-server.service is active in /system.slice": f"runs in {cgroup or 'no control group'}"}
+
+
+@pytest.mark.parametrize(
+    ("unit", "title"), [("postgresql@17-main.service", "PostgreSQL"), ("valkey-server.service", "Valkey")]
+)
+def test_a_tcp_listener(host, unit, title):
+    host.tcp[unit] = ["127.0.0.1:1", "[::1]:1"]
+    assert failures() == {f"{title} has no TCP listener": "listens on 127.0.0.1:1, [::1]:1"}
+
+
+@pytest.mark.parametrize("path", ["/run/postgresql", PG, "/run/valkey", VK])
+@pytest.mark.parametrize("change", [{"user": "root"}, {"group": "root"}, {"mode": "0777"}, {"type": "symlink"}])
+def test_a_door_that_is_not_as_it_should_be(host, path, change):
+    expected = {**host.owners[path]}
+    host.owners[path].update(change)
+    ((key, value),) = change.items()
+    assert failures() == {f"{path} belongs to its clients": f"{key} is {value}, not {expected[key]}"}
+
+
+def test_a_socket_that_is_not_there(host):
+    host.owners[VK] = {"type": "absent"}
+    host.raising["unix_socket.listeners"] = CommandExecutionError("nobody there")
+    failed = failures()
+    assert failed[f"{VK} belongs to its clients"].startswith("type is absent, not socket, user is None")
+    assert failed[f"{VK} is answered by valkey-server.service"] == "nobody there"
+
+
+@pytest.mark.parametrize(
+    ("listeners", "detail"),
+    [
+        ([], "listening: nobody"),
+        ([{"pid": 7, "unit": "impostor.service"}], "listening: impostor.service"),
+        ([{"pid": 7, "unit": None}], "listening: pid 7"),
+        (
+            [{"pid": 2, "unit": "valkey-server.service"}, {"pid": 7, "unit": None}],
+            "listening: pid 7, valkey-server.service",
+        ),
+    ],
+)
+def test_somebody_else_behind_the_socket(host, listeners, detail):
+    host.listening[VK] = listeners
+    assert failures() == {f"{VK} is answered by valkey-server.service": detail}
+
+
+def test_a_door_that_is_open_to_all(host):
+    host.open_to_all = True
+    assert failures() == {
+        f"an outsider is refused at {PG}": "allowed: connected",
+        f"an outsider is refused at {VK}": "allowed: connected",
+        "notes without postgres-clients is refused": "allowed: connected",
+        "notes without valkey-clients is refused": "allowed: connected",
+    }
+
+
+def test_a_door_that_lets_the_service_in_by_another_group(host):
+    host.admitted[VK].add(991)
+    assert failures() == {"notes without valkey-clients is refused": "allowed: connected"}
+
+
+def test_a_door_that_is_shut_to_the_service(host):
+    host.admitted[PG] = set()
+    assert failures() == {f"notes gets in at {PG}": "refused: permission denied by its directory"}
+
+
+def test_a_service_whose_user_does_not_exist(host):
+    del host.accounts["notes"]
+    assert failures() == {"notes: user notes exists": "there is no user notes; apply the highstate"}
+
+
+@pytest.mark.parametrize("containers", [[], [{"name": "notes-web", "pid": 0}]])
+def test_a_container_that_does_not_run(host, containers):
+    host.containers = containers
+    assert failures() == {"notes-web's process has the ids of notes": "the container is not running"}
+
+
+def test_a_container_whose_process_ended_meanwhile(host):
+    host.status.unlink()
+    assert "No such file" in failures()["notes-web's process has the ids of notes"]
+
+
+@pytest.mark.parametrize(
+    ("line", "instead", "detail"),
+    [
+        ("Uid:\t990\t990", "Uid:\t990\t0", "uid 0/990, not 990"),
+        ("Gid:\t991\t991\t991\t991", "Gid:\t0\t0\t0\t0", "gid 0, not 991"),
+        ("101 102 991", "101 991", "groups [101, 991], not postgres-clients, valkey-clients (101, 102)"),
+        ("101 102 991", "0 101 102", "groups [0, 101, 102], not postgres-clients, valkey-clients (101, 102)"),
+        ("101 102 991", "", "groups [], not postgres-clients, valkey-clients (101, 102)"),
+        ("CapBnd:\t0000000000000000", "CapBnd:\t0000000000000080", "has capabilities"),
+        ("CapEff:\t0000000000000000", "CapEff:\t0000000000000080", "has capabilities"),
+        ("NoNewPrivs:\t1", "NoNewPrivs:\t0", "may gain privileges"),
+    ],
+)
+def test_a_process_with_other_ids_or_more_rights(host, line, instead, detail):
+    assert line in STATUS
+    host.status.write_text(STATUS.replace(line, instead))
+    assert failures() == {"notes-web's process has the ids of notes": detail}
+
+
+@pytest.mark.parametrize("rows", [[], [{"role": "postgres"}]])
+def test_a_query_that_is_answered_as_somebody_else(host, rows):
+    host.rows = rows
+    assert failures() == {"notes: a query as notes": f"answered {rows}"}
+
+
+@pytest.mark.parametrize("status", [404, 500, 503])
+def test_a_service_that_is_not_healthy(host, web, status):
+    web.status = status
+    assert failures() == {f"notes answers at {host.services[0]['health_url']}": f"HTTP {status}"}
+
+
+def test_a_service_that_answers_gibberish(host, web):
+    web.status = "gibberish"
+    ((name, detail),) = failures().items()
+    assert name.startswith("notes answers at")
+    assert detail.startswith("no answer: ")
+
+
+def test_a_service_that_does_not_answer(host):
+    host.services[0]["health_url"] = "http://127.0.0.1:1/health"
+    assert "refused" in failures()["notes answers at http://127.0.0.1:1/health"]
+
+
+def test_a_proxy_in_the_environment_is_not_asked(host, monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    monkeypatch.delenv("no_proxy", raising=False)
+    assert failures() == {}
+
+
+@pytest.mark.parametrize("error", [CommandExecutionError, SaltInvocationError, OSError])
+@pytest.mark.parametrize(
+    ("function", "count"),
+    [
+        ("facts.problems", 1),
+        ("units.show", 3),
+        ("daemon.tcp_listeners", 2),
+        ("unix_socket.stat", 4),
+        ("unix_socket.listeners", 2),
+        ("unix_socket.probe", 6),
+        ("quadlet.running_containers", 1),
+        ("postgresql.query_as", 1),
+        ("secret.path", 1),
+        ("valkey.round_trip", 1),
+    ],
+)
+def test_a_check_whose_call_raises_is_a_failed_check(host, function, count, error):
+    host.raising[function] = error("it is broken")
+    failed = failures()
+    assert len(failed) == count
+    assert set(failed.values()) == {"it is broken"}
+
+
+def test_an_error_without_words_fails_all_the_same(host):
+    host.raising["valkey.round_trip"] = CommandExecutionError("")
+    assert failures() == {"notes: a cache round trip as notes": "CommandExecutionError"}
+
+
+def test_the_table_is_the_usual_output():
+    assert verify.__outputter__ == {"host": "verification"}
+
+
+def test_only_the_services_own_doors_are_tried(host):
+    host.services[0]["groups"] = ["valkey-clients"]
+    host.status.write_text(STATUS.replace("101 102 991", "102 991"))
+    assert failures() == {}
+    assert not any("gets in at /run/postgresql" in check["name"] for check in verify.host()["checks"])
+
+
+def test_a_group_that_does_not_exist_is_no_crash(host, monkeypatch):
+    def getgrnam(name):
+        return {"postgres-clients": SimpleNamespace(gr_gid=101)}[name]
+
+    monkeypatch.setattr(verify.grp, "getgrnam", getgrnam)
+    failed = failures()
+    assert f"notes gets in at {VK}" in failed
+    assert (
+        "(101, None)" in failed["notes-web's process has the ids of notes"]
+        or "(None, 101)" in failed["notes-web's process has the ids of notes"]
+    )

@@ -1,0 +1,110 @@
+"""
+The states of private sockets, in both modes.
+"""
+
+import pytest
+from salt.exceptions import CommandExecutionError, SaltInvocationError
+from tree import load
+
+states = load("states", "private_socket")
+
+TARGET = "/run/postgresql/.s.PGSQL.5432"
+CHANGES = {"/run/rick-infra/notes": {"old": None, "new": "root:root 0755"}}
+
+BOTH_MODES = pytest.mark.parametrize("test_mode", [True, False])
+
+
+class Host:
+    """Answers for the execution module, and remembers what was done."""
+
+    def __init__(self):
+        self.pending = {}
+        self.error = None
+        self.stubborn = False
+        self.done = []
+
+    def look(self, *_):
+        if isinstance(self.error, SaltInvocationError):
+            raise self.error
+        return self.pending
+
+    def do(self, *arguments):
+        if self.error:
+            raise self.error
+        self.done.append(arguments)
+        changes = self.pending
+        if not self.stubborn:
+            self.pending = {}
+        return changes
+
+
+@pytest.fixture
+def host(monkeypatch, results):
+    found = Host()
+    salt = {
+        "private_socket.differences": found.look,
+        "private_socket.create": found.do,
+        "private_socket.remnants": found.look,
+        "private_socket.remove": found.do,
+    }
+    monkeypatch.setattr(states, "__salt__", salt, raising=False)
+    monkeypatch.setattr(states, "__utils__", results, raising=False)
+    monkeypatch.setattr(states, "__opts__", {"test": False}, raising=False)
+    return found
+
+
+@pytest.fixture(params=["present", "absent"])
+def apply(request, host):
+    """Apply either state in a mode."""
+    arguments = {"present": ("notes", TARGET, "notes", "postgres-clients"), "absent": ("notes", TARGET)}
+
+    def run(test_mode):
+        states.__opts__["test"] = test_mode
+        return getattr(states, request.param)(*arguments[request.param])
+
+    return run
+
+
+@BOTH_MODES
+def test_nothing_to_do_is_no_change(host, apply, test_mode):
+    answer = apply(test_mode)
+    assert answer["result"] is True
+    assert answer["changes"] == {}
+    assert host.done == []
+
+
+def test_what_is_planned_is_what_is_changed(host, apply):
+    host.pending = CHANGES
+    plan = apply(True)
+    assert plan["result"] is None
+    assert host.done == []
+    change = apply(False)
+    assert change["result"] is True
+    assert change["changes"] == plan["changes"] == CHANGES
+    assert apply(False)["changes"] == {}
+
+
+def test_what_does_not_come_true_is_a_failure_that_shows_what_was_done(host, apply):
+    host.pending = CHANGES
+    host.stubborn = True
+    answer = apply(False)
+    assert answer["result"] is False
+    assert "/run/rick-infra/notes" in answer["comment"]
+    assert answer["changes"] == CHANGES
+
+
+def test_an_error_fails_the_state_in_its_own_words(host, apply):
+    host.pending = CHANGES
+    host.error = CommandExecutionError("user notes does not exist")
+    assert apply(True)["result"] is None
+    answer = apply(False)
+    assert answer["result"] is False
+    assert answer["comment"] == "user notes does not exist"
+
+
+@BOTH_MODES
+def test_bad_arguments_fail_in_both_modes(host, apply, test_mode):
+    host.error = SaltInvocationError("'run/s' is not an absolute path")
+    answer = apply(test_mode)
+    assert answer["result"] is False
+    assert "not an absolute path" in answer["comment"]

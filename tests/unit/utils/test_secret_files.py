@@ -1,0 +1,96 @@
+"""
+Files that hold a secret: root's alone, whole, and never a link.
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+from salt.exceptions import CommandExecutionError
+from tree import load
+
+secret_files = load("utils", "secret_files")
+
+
+def test_a_new_secret_is_read_back_and_only_its_owner_can(tmp_path):
+    path = tmp_path / "new" / "secret"
+    secret = secret_files.create(str(path))
+    assert secret_files.read(str(path)) == secret
+    assert len(secret) >= 43  # 256 bits
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+    assert [entry.name for entry in path.parent.iterdir()] == ["secret"]
+
+
+def test_a_secret_that_is_there_is_not_replaced(tmp_path):
+    path = str(tmp_path / "secret")
+    secret = secret_files.create(path)
+    with pytest.raises(CommandExecutionError, match="exists"):
+        secret_files.create(path)
+    assert secret_files.read(path) == secret
+
+
+def test_no_file_is_no_secret(tmp_path):
+    assert secret_files.read(str(tmp_path / "none")) is None
+
+
+@pytest.mark.parametrize("mode", [0o604, 0o640, 0o644, 0o660])
+def test_a_secret_others_can_read_is_refused_with_the_way_out(tmp_path, mode):
+    path = tmp_path / "secret"
+    secret_files.create(str(path))
+    path.chmod(mode)
+    with pytest.raises(CommandExecutionError, match="delete the file"):
+        secret_files.read(str(path))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "short", "two words that are long", "line\nline-line-line-line", "ümlautümlautüml"]
+)
+def test_what_cannot_be_a_secret_is_refused_without_being_shown(tmp_path, text):
+    path = tmp_path / "secret"
+    path.write_text(text)
+    path.chmod(0o600)
+    with pytest.raises(CommandExecutionError, match="printable") as caught:
+        secret_files.read(str(path))
+    assert not text or text not in str(caught.value)
+
+
+def test_links_directories_and_pipes_are_not_followed(tmp_path):
+    secret_files.create(str(tmp_path / "secret"))
+    (tmp_path / "link").symlink_to("secret")
+    (tmp_path / "directory").mkdir()
+    os.mkfifo(tmp_path / "pipe", 0o600)
+    for name in ("link", "directory", "pipe"):
+        with pytest.raises(CommandExecutionError, match=name):
+            secret_files.read(str(tmp_path / name))
+
+
+def test_removing_is_done_once_and_no_error_twice(tmp_path):
+    path = str(tmp_path / "secret")
+    secret_files.create(path)
+    secret_files.remove(path)
+    secret_files.remove(path)
+    assert not Path(path).exists()
+
+
+def test_a_file_is_replaced_with_its_mode_and_leaves_nothing_beside_it(tmp_path):
+    path = tmp_path / "users.acl"
+    path.write_text("old")
+    secret_files.write(str(path), "new\n", mode=0o640, owner=(os.getuid(), os.getgid()))
+    assert path.read_text() == "new\n"
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_failed_write_leaves_what_was(tmp_path, monkeypatch):
+    path = tmp_path / "users.acl"
+    path.write_text("old")
+
+    def full(_descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        secret_files.write(str(path), "new", mode=0o640)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
