@@ -10,6 +10,7 @@ import difflib
 import ipaddress
 import math
 import re
+from typing import Any
 
 from salt.exceptions import CommandExecutionError
 
@@ -19,7 +20,7 @@ EXAMPLES = ("notes",)
 POSTGRESQL_VERSIONS = {"trixie": "17", "forky": "18"}
 
 # Each setting and what it may be. None: derived from the host.
-SETTINGS = {
+SETTINGS: dict[str, dict[str, Any]] = {
     "podman": {"unqualified_search_registries": list, "remove_rootless": list},
     "postgresql": {
         "max_connections": int,

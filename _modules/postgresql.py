@@ -286,8 +286,7 @@ def extension_create(name, database, schema=None):
     else:
         _run(
             _sql("CREATE EXTENSION IF NOT EXISTS {} SCHEMA {} CASCADE", name, schema),
-            None,
-            database,
+            database=database,
         )
     return True
 

@@ -38,7 +38,7 @@ def running(name, units, enable=()):
     for unit, state in current.items():
         if not state["active"]:
             changes[unit] = {"old": "not running", "new": "running"}
-        elif state["stale_process"]:
+        elif state["stale_process"] or _would_be_stale(unit):
             changes[unit] = {"old": "running with an older configuration of the unit", "new": "restarted"}
         elif state["stale_unit"]:
             changes[unit] = {"old": "not read by systemd since it changed", "new": "read"}
@@ -63,3 +63,13 @@ def running(name, units, enable=()):
             name, f"Started, but not running any more: {', '.join(dead)} (journalctl -u {dead[0]})"
         )
     return __utils__["results.changed"](name, changes, f"Running as declared: {', '.join(units)}")
+
+
+def _would_be_stale(unit):
+    """Whether an earlier state of this test run plans a drop-in: a real run meets the process older than it."""
+    if not __opts__["test"]:
+        return False
+    stem, at, instance = unit.partition("@")
+    template = f"{stem}@.{instance.rpartition('.')[2]}" if at else unit
+    directories = [f"/etc/systemd/system/{name}.d" for name in {unit, template}]
+    return bool(__utils__["results.planned_files"](__running__, directories))

@@ -2,8 +2,6 @@
 PostgreSQL's roles, databases, extensions and settings, compared with the running server at each run.
 """
 
-from pathlib import Path
-
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 NOT_RUNNING = "PostgreSQL does not listen on its socket: the state that runs the server must come before this one"
@@ -294,14 +292,16 @@ def settings_applied(name, unit=None):
 
     def differences():
         status = __salt__["postgresql_settings.status"]()
-        planned = _planned_files(status["places"]) if __opts__["test"] else []
+        planned = []
+        if __opts__["test"]:
+            planned = __utils__["results.planned_files"](__running__, status["places"])
         if status["errors"] and not planned:
             raise CommandExecutionError("PostgreSQL goes on as it is: " + "; ".join(status["errors"]))
         changes = {}
         if status["unread"] or planned:
             changes["files"] = {"old": "changed since they were read", "new": sorted({*status["unread"], *planned})}
         if status["pending_restart"]:
-            changes["restart"] = {"old": None, "new": f"for {', '.join(status['pending_restart'])}"}
+            changes["restart"] = {"old": "not yet", "new": f"for {', '.join(status['pending_restart'])}"}
         return changes
 
     def apply(changes):
@@ -318,17 +318,6 @@ def settings_applied(name, unit=None):
 def _absent_for_a_plan():
     """Whether this is a plan for a host that has no server yet. In a real run its absence is an error of its own."""
     return __opts__["test"] and not __salt__["postgresql.server"]()["accepting"]
-
-
-def _planned_files(places):
-    """Configuration files that earlier states of a test run would write: a real run meets them changed."""
-    roots = [Path(place) for place in places]
-    planned = []
-    for tag, past in __running__.items():  # noqa: F821 - Salt's dunder for the results so far
-        state, _, path, _ = tag.split("_|-")
-        if state == "file" and past["result"] is None and any(Path(path).is_relative_to(root) for root in roots):
-            planned.append(path)
-    return planned
 
 
 def _differing(current, wanted):

@@ -132,7 +132,7 @@ def directory_absent(name, tmpfiles=None):
             return __utils__["results.planned"](name, changes, f"{name} would be removed")
         if name in changes:
             _remove_directory(name)
-        if boot_file in changes:
+        if boot_file and boot_file in changes:
             Path(boot_file).unlink()
         return __utils__["results.changed"](name, changes, f"{name} is gone")
     except (CommandExecutionError, SaltInvocationError) as error:

@@ -11,11 +11,15 @@ CLIENT_GROUPS = {
     "postgres-clients": {
         "fact": "postgresql_client_group_gid",
         "directory": "/run/postgresql",
+        "user": "postgres",
+        "unit": "postgresql.service",
         "published_by": "infra.postgresql",
     },
     "valkey-clients": {
         "fact": "valkey_client_group_gid",
         "directory": "/run/valkey",
+        "user": "valkey",
+        "unit": "valkey-server.service",
         "published_by": "infra.valkey",
     },
 }
@@ -26,8 +30,9 @@ def declared():
     Return what is known of each client group by name.
 
     Each value has ``fact`` (the grain that carries the gid), ``directory``
-    (the socket directory that the group opens) and ``published_by`` (the SLS
-    that creates the group).
+    (the socket directory that the group opens), ``user`` and ``unit`` (the
+    daemon's, who owns the directory) and ``published_by`` (the SLS that creates
+    the group).
     """
     return CLIENT_GROUPS
 

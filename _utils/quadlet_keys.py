@@ -9,8 +9,6 @@ releases, 4.4 (the first with Quadlet) to 5.8, and at what becomes 6.0.
 
 import difflib
 
-SECTIONS = {"pod": "Pod", "container": "Container", "volume": "Volume", "network": "Network", "image": "Image"}
-
 # What systemd reads; the generator passes it on unread. ``X-`` sections are nobody's.
 COMMON_SECTIONS = ("Unit", "Service", "Install", "Quadlet")
 
@@ -87,48 +85,38 @@ KEYS: dict[str, dict[tuple[int, int], str]] = {
 # fmt: on
 
 
-def section_problems(kind, sections):
+def section_problems(unit):
     """
     Return what is wrong with the names of a unit's sections, one sentence each.
 
     The generator says nothing about a section that it does not know, and systemd
     only logs it: what stands there would be lost.
 
-    kind
-        ``pod``, ``container``, ``volume``, ``network`` or ``image``.
-
-    sections
-        Names of sections.
+    unit
+        As from ``quadlet_text``.
     """
-    own = SECTIONS[kind]
-    known = (own, *COMMON_SECTIONS)
+    known = (unit.own, *COMMON_SECTIONS)
     problems = [
         f"unknown section [{section}]{_did_you_mean(section, known)}"
-        for section in sections
+        for section in unit.sections()
         if section not in known and not section.startswith("X-")
     ]
-    if own not in sections:
-        problems.append(f"section [{own}] is missing; a .{kind} file has to have it")
+    if unit.own not in unit.sections():
+        problems.append(f"section [{unit.own}] is missing; a .{unit.kind} file has to have it")
     return problems
 
 
-def key_problems(kind, keys, version=None):
+def key_problems(unit, version=None):
     """
-    Return what is wrong with keys as far as the table knows, one sentence each.
+    Return what is wrong with a unit's keys as far as the table knows, one sentence each.
 
-    kind
-        ``pod``, ``container``, ``volume``, ``network`` or ``image``.
-
-    keys
-        Pairs of section and key. Only Quadlet's own sections are looked at.
+    Only Quadlet's own sections are looked at, the others are systemd's.
 
     version
         The Podman of this host as a tuple of numbers, None if there is none yet.
     """
     problems = []
-    for section, key in keys:
-        if section not in (SECTIONS[kind], "Quadlet"):
-            continue
+    for section, key in _own_keys(unit):
         since = _since(section, key)
         if since is None:
             known = [name for names in KEYS[section].values() for name in names.split()]
@@ -139,12 +127,15 @@ def key_problems(kind, keys, version=None):
     return problems
 
 
-def needs_version(kind, keys):
+def needs_version(unit):
     """
-    Return whether the Podman of this host matters for these keys: one is younger than the oldest supported Podman.
+    Return whether the Podman of this host matters: a key is younger than the oldest Podman that the tree runs on.
     """
-    own = [(section, key) for section, key in keys if section in (SECTIONS[kind], "Quadlet")]
-    return any((_since(section, key) or SUPPORTED) > SUPPORTED for section, key in own)
+    return any((_since(section, key) or SUPPORTED) > SUPPORTED for section, key in _own_keys(unit))
+
+
+def _own_keys(unit):
+    return [(section, key) for section, key in unit.keys() if section in (unit.own, "Quadlet")]
 
 
 def _since(section, key):

@@ -6,6 +6,25 @@ result looks like is decided in one place. ``changes`` maps what changed to
 ``{"old": ..., "new": ...}``, as Salt's own states do.
 """
 
+from pathlib import Path
+
+
+def planned_files(running, directories):
+    """
+    Return the files below ``directories`` that earlier states of a test run would write, as text, sorted.
+
+    A real run meets them changed, so a plan that ignored them would not be
+    true. ``running`` is what Salt gives states as ``__running__``: the results
+    so far, by ``STATE_|-ID_|-NAME_|-FUNCTION``.
+    """
+    roots = [Path(directory) for directory in directories]
+    planned = []
+    for tag, past in running.items():
+        state, _, path, _ = tag.split("_|-")
+        if state == "file" and past["result"] is None and any(Path(path).is_relative_to(root) for root in roots):
+            planned.append(path)
+    return sorted(planned)
+
 
 def unchanged(name, comment):
     """

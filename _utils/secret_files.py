@@ -40,10 +40,11 @@ def read(path):
         return None
     except OSError as error:
         raise CommandExecutionError(f"secret {path}: {error.strerror} (links are not followed)") from error
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        raise CommandExecutionError(f"secret {path}: not a regular file")
     with os.fdopen(descriptor, encoding="ascii", errors="replace") as handle:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise CommandExecutionError(f"secret {path}: not a regular file")
         if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & 0o077:
             raise CommandExecutionError(
                 f"secret {path}: uid {status.st_uid} and mode {stat.S_IMODE(status.st_mode):04o} let others read it;"
@@ -68,7 +69,9 @@ def create(path):
     target = Path(path)
     secret = secrets.token_urlsafe(32)
     try:
-        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in reversed(target.parents):  # mkdir(parents=True) would give the mode to the last one only
+            if not folder.is_dir():
+                folder.mkdir(mode=0o700)
         write(target, f"{secret}\n", mode=0o600, replace=False)
     except OSError as error:
         raise CommandExecutionError(f"secret {path}: {error.strerror}") from error
@@ -78,18 +81,6 @@ def create(path):
 def remove(path):
     """
     Delete the file of a secret if it is there.
-
-    Raises CommandExecutionError if it cannot be deleted.
-    """
-    try:
-        Path(path).unlink(missing_ok=True)
-    except OSError as error:
-        raise CommandExecutionError(f"secret {path}: {error.strerror}") from error
-
-
-def remove(path):
-    """
-    Delete a secret's file, if there is one.
 
     Raises CommandExecutionError if it cannot be deleted.
     """

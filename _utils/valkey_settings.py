@@ -61,7 +61,7 @@ _FACTORS = {"b": 1, "k": 1000, "kb": 1024, "m": 1000**2, "mb": 1024**2, "g": 100
 
 def plain(settings):
     """
-    Return settings with names and values as text: names in lower case with hyphens, true and false as yes and no, lists joined.
+    Return settings as text: names in lower case with hyphens, true and false as yes and no, lists joined by spaces.
 
     Raises SaltInvocationError for a mapping that is none, and for settings that hold secrets.
     """

@@ -62,7 +62,11 @@ def apt_install(packages):
     for command in (["update"], ["install", "--yes", "--no-install-recommends", *packages]):
         with step(f"apt-get {command[0]}"):
             done = subprocess.run(
-                ["apt-get", "-q", *command], env=environment, capture_output=True, text=True, check=False
+                ["apt-get", "-q", "-o", "DPkg::Lock::Timeout=120", *command],
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=False,
             )
         if done.returncode != 0:
             sys.stderr.write(done.stderr)

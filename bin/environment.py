@@ -6,6 +6,8 @@ Standard library only: this runs on a host that has nothing but Debian's python3
 """
 
 import ast
+import contextlib
+import fcntl
 import hashlib
 import importlib.util
 import os
@@ -51,22 +53,42 @@ def make(directory, lock, purpose):
     if is_current(directory, lock):
         return False
     install_venv()
-    say(f"making an environment for {purpose} in {directory}")
-    if directory.exists():
-        shutil.rmtree(directory)
-    with step("create an empty environment"):
-        run(sys.executable, "-m", "venv", str(directory))
-    with step(f"install the installer ({INSTALLER.name})"):
-        run(str(directory / "bin/pip"), "install", "--quiet", "--require-hashes", "--requirement", str(INSTALLER))
-    # Beside the environment's files, so that they can be linked rather than copied.
-    cache = directory / ".cache"
-    with step(f"download and install {lock.name}"):
-        install(directory, lock, cache)
-    shutil.rmtree(cache)
-    # A power cut must not leave a stamp on files that never reached the disk.
-    os.sync()
-    (directory / STAMP).write_text(digest(lock))
+    with alone(directory.parent):
+        if is_current(directory, lock):
+            return False
+        say(f"making an environment for {purpose} in {directory}")
+        if directory.exists():
+            shutil.rmtree(directory)
+        with step("create an empty environment"):
+            run(sys.executable, "-m", "venv", str(directory))
+        with step(f"install the installer ({INSTALLER.name})"):
+            run(str(directory / "bin/pip"), "install", "--quiet", "--require-hashes", "--requirement", str(INSTALLER))
+        # Beside the environment's files, so that they can be linked rather than copied.
+        cache = directory / ".cache"
+        with step(f"download and install {lock.name}"):
+            install(directory, lock, cache)
+        shutil.rmtree(cache)
+        # A power cut must not leave a stamp on files that never reached the disk.
+        os.sync()
+        (directory / STAMP).write_text(digest(lock))
     return True
+
+
+@contextlib.contextmanager
+def alone(folder):
+    """
+    Wait until nobody else makes an environment in ``folder``, and keep others waiting.
+
+    The tools that are run inherit the lock: one that outlives a killed run still writes, and must end first.
+    """
+    held = os.open(folder, os.O_RDONLY)  # a folder can be locked, and so no other file is needed
+    try:
+        with step("wait for another run that makes an environment"):
+            fcntl.flock(held, fcntl.LOCK_EX)
+        os.set_inheritable(held, True)
+        yield
+    finally:
+        os.close(held)
 
 
 def install_venv():
@@ -119,7 +141,14 @@ def clean_environment():
 def run(*command, environment=None, cwd=None):
     """Run a command and return its output; what it complains about is shown only if it fails."""
     done = subprocess.run(
-        command, check=False, capture_output=True, text=True, env=environment or clean_environment(), cwd=cwd
+        command,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        env=environment or clean_environment(),
+        cwd=cwd,
+        close_fds=False,  # the lock, see alone(); Python marks all else as not to be inherited
     )
     if done.returncode != 0:
         sys.stderr.write(done.stderr or done.stdout)

@@ -38,6 +38,7 @@ Notes has a password for Valkey:
     - name: valkey-notes
     - require:
       - sls: infra.podman
+      - facts: The facts are valid
 
 Notes has its part of Valkey:
   valkey.user_present:
@@ -55,6 +56,7 @@ Notes has a network of its own:
           Options: isolate=true
     - require:
       - sls: infra.podman
+      - facts: The facts are valid
 
 Notes has a pod:
   quadlet.pod:

@@ -2,13 +2,17 @@
 The tree in Salt's own loader, without a minion.
 """
 
+import copy
 import shutil
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import salt._logging
 import salt.config
+import salt.loader
+import salt.pillar
 from saltfactories.utils.functional import Loaders
 from tree import TREE
 
@@ -58,3 +62,33 @@ def open_folder():
     folder.chmod(0o755)
     yield folder
     shutil.rmtree(folder)
+
+
+@pytest.fixture
+def minion(loaders, tmp_path):
+    """
+    A function that returns ``opts``, ``pillar``, ``context``, ``utils`` and ``modules`` of a masterless minion.
+
+    It has the tree's real pillar.
+
+    ``release`` is the Debian release's codename, ``site`` the text of the site's own site.sls (None: there is none),
+    ``grains`` further grains, ``options`` further settings of the minion.
+    """
+    folder = tmp_path / "pillar"
+    folder.mkdir()
+
+    def start(release="trixie", site=None, grains=(), **options):
+        (folder / "site.sls").unlink(missing_ok=True)
+        if site is not None:
+            (folder / "site.sls").write_text(site)
+        opts = copy.deepcopy(loaders.opts)
+        opts.update(pillar_roots={"base": [str(TREE / "pillar"), str(folder)]}, **options)
+        opts["grains"] = {**loaders.grains, "oscodename": release, "mem_total": 3900, **dict(grains)}
+        pillar = salt.pillar.get_pillar(opts, opts["grains"], opts["id"], "base").compile_pillar()
+        opts["pillar"] = pillar
+        context = {}
+        utils = salt.loader.utils(opts, context=context)
+        modules = salt.loader.minion_mods(opts, context=context, utils=utils)
+        return SimpleNamespace(opts=opts, pillar=pillar, context=context, utils=utils, modules=modules)
+
+    return start

@@ -19,7 +19,7 @@ except PermissionError:
 WHO = """
 import psycopg, sys
 try:
-    with psycopg.connect(f"host=/run/postgresql dbname=postgres user={sys.argv[1]} connect_timeout=5") as connection:
+    with psycopg.connect(f"host=/run/postgresql dbname=notes user={sys.argv[1]} connect_timeout=5") as connection:
         print(connection.execute("select current_user, usesuper from pg_user where usename = current_user").fetchone())
 except psycopg.OperationalError as error:
     print("refused:", error)
@@ -283,7 +283,7 @@ def test_an_image_that_starts_as_root_and_drops_its_privileges_works_behind_a_pr
 
 
 def test_behind_a_private_socket_any_uid_is_the_service_and_nobody_else(wiki):
-    script = WHO.replace("host=/run/postgresql", "host=/sockets").replace("dbname=postgres", "dbname=wiki")
+    script = WHO.replace("host=/run/postgresql", "host=/sockets").replace("dbname=notes", "dbname=wiki")
     for uid in ("0", "33", wiki.sh("id -u postgres")):
         command = ["podman", "run", "--rm", "--network=none", f"--user={uid}", "--entrypoint=python3"]
         command += ["--volume=/run/rick-infra/wiki:/sockets:ro", "localhost/notes:1", "-c", script]

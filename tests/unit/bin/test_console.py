@@ -21,7 +21,7 @@ class Apt:
 
     def run(self, command, env, **_options):
         self.calls.append((command, env))
-        code = 100 if command[2] == self.failing else 0
+        code = 100 if self.failing in command else 0
         return type("Done", (), {"returncode": code, "stderr": self.words, "stdout": ""})
 
 
@@ -94,8 +94,9 @@ def test_what_is_missing_is_named_and_installed(console, apt, monkeypatch, capsy
     console.apt_install(["nftables", "iproute2"])
     assert capsys.readouterr().out == "installing with apt: nftables iproute2\n"
     (update, environment), (install, _) = used.calls
-    assert update == ["apt-get", "-q", "update"]
-    assert install == ["apt-get", "-q", "install", "--yes", "--no-install-recommends", "nftables", "iproute2"]
+    assert (update[0], update[-1]) == ("apt-get", "update")
+    assert install[0] == "apt-get"
+    assert install[-5:] == ["install", "--yes", "--no-install-recommends", "nftables", "iproute2"]
     assert environment["DEBIAN_FRONTEND"] == "noninteractive"
     assert environment["https_proxy"] == "http://proxy.example.org:3128", "the way out stays known to apt"
 

@@ -2,6 +2,10 @@
 When an environment is made again, and by which settings.
 """
 
+import fcntl
+import os
+import subprocess
+
 import pytest
 
 
@@ -85,3 +89,20 @@ def test_a_failing_command_is_a_failure_and_what_it_said_is_shown(environment, c
 def test_what_would_mislead_python_is_not_passed_on(environment, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", "/somewhere")
     assert environment.run("sh", "-c", "echo [$PYTHONPATH]") == "[]\n"
+
+
+def test_what_outlives_a_killed_run_keeps_the_next_one_waiting(environment, tmp_path):
+    ready, go = os.pipe(), os.pipe()
+    with environment.alone(tmp_path):
+        outlives = subprocess.Popen(
+            ["sh", "-c", "echo ready; read line"], stdin=go[0], stdout=ready[1], close_fds=False
+        )
+        os.read(ready[0], 1)
+    folder = os.open(tmp_path, os.O_RDONLY)
+    with pytest.raises(BlockingIOError):
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.write(go[1], b"end\n")
+    outlives.wait()
+    fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    for descriptor in (*ready, *go, folder):
+        os.close(descriptor)

@@ -40,12 +40,13 @@ class Host:
 
 @pytest.fixture
 def running(monkeypatch, results):
-    def call(host, test, **arguments):
+    def call(host, test, earlier=None, **arguments):
         monkeypatch.setattr(
             daemon, "__salt__", {"daemon.status": host.status, "daemon.apply": host.apply}, raising=False
         )
         monkeypatch.setattr(daemon, "__utils__", results, raising=False)
         monkeypatch.setattr(daemon, "__opts__", {"test": test}, raising=False)
+        monkeypatch.setattr(daemon, "__running__", earlier or {}, raising=False)
         return daemon.running("Valkey runs", units=[UNIT], **arguments)
 
     return call
@@ -114,3 +115,21 @@ def test_a_host_without_systemd_is_a_failure_and_no_traceback(running, test_mode
     host.refuses = "status"
     result = running(host, test_mode)
     assert (result["result"], result["comment"]) == (False, "systemctl show: no bus")
+
+
+DROP_IN = "file_|-Valkey leaves its directory alone_|-/etc/systemd/system/valkey-server.service.d/50.conf_|-managed"
+
+
+@pytest.mark.parametrize(
+    ("tag", "result", "planned"),
+    [
+        (DROP_IN, None, True),
+        (DROP_IN, True, False),
+        (DROP_IN.replace("valkey-server", "other"), None, False),
+        (DROP_IN.replace("file_", "service_"), None, False),
+    ],
+)
+def test_a_plan_counts_with_the_drop_ins_that_the_same_run_would_write(running, tag, result, planned):
+    answer = running(Host(), True, earlier={tag: {"result": result}})
+    assert (answer["result"] is None) == planned
+    assert bool(answer["changes"]) == planned

@@ -13,12 +13,12 @@ secret_files = load("utils", "secret_files")
 
 
 def test_a_new_secret_is_read_back_and_only_its_owner_can(tmp_path):
-    path = tmp_path / "new" / "secret"
+    path = tmp_path / "infra" / "secrets" / "secret"
     secret = secret_files.create(str(path))
     assert secret_files.read(str(path)) == secret
     assert len(secret) >= 43  # 256 bits
     assert path.stat().st_mode & 0o777 == 0o600
-    assert path.parent.stat().st_mode & 0o777 == 0o700
+    assert [folder.stat().st_mode & 0o777 for folder in (path.parent, path.parent.parent)] == [0o700, 0o700]
     assert [entry.name for entry in path.parent.iterdir()] == ["secret"]
 
 

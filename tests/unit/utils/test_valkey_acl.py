@@ -10,7 +10,7 @@ from tree import load
 
 acl = load("utils", "valkey_acl")
 
-PASSWORD = "a-password-nobody-may-see"
+CLEAR = "a-password-nobody-may-see"
 NAMES = st.from_regex(r"[a-z_][a-z0-9_.-]{0,20}", fullmatch=True).filter(lambda name: name not in ("default",))
 TARGETS = st.sampled_from(["get", "set", "config", "config|get", "client", "client|id", "@read", "@all", "@dangerous"])
 COMMANDS = st.lists(st.builds(lambda sign, target: sign + target, st.sampled_from("+-"), TARGETS), max_size=8)
@@ -19,22 +19,22 @@ PATTERNS = st.lists(st.sampled_from(["a:*", "%R~b*", "%W~c?", "~d[x]", "%WR~e"])
 
 def rules(**arguments):
     """The words of a line after the password."""
-    return acl.line("notes", PASSWORD, **arguments).split()[4:]
+    return acl.line("notes", CLEAR, **arguments).split()[4:]
 
 
 @given(name=NAMES, keys=PATTERNS, commands=COMMANDS)
 def test_a_line_is_its_own_canonical_form_and_survives_a_file(name, keys, commands):
-    line = acl.line(name, PASSWORD, keys=keys, commands=commands)
+    line = acl.line(name, CLEAR, keys=keys, commands=commands)
     assert acl.canonical(line) == line
     assert acl.parse(f"{line}\n", "file") == {name: line}
 
 
 @given(name=NAMES, commands=COMMANDS)
 def test_neither_password_nor_hash_is_seen(name, commands):
-    line = acl.line(name, PASSWORD, commands=commands)
-    assert PASSWORD not in line
-    assert acl.password_hash(PASSWORD) in line
-    assert acl.password_hash(PASSWORD) not in acl.masked(line)
+    line = acl.line(name, CLEAR, commands=commands)
+    assert CLEAR not in line
+    assert acl.password_hash(CLEAR) in line
+    assert acl.password_hash(CLEAR) not in acl.masked(line)
 
 
 @given(commands=COMMANDS)
@@ -96,7 +96,7 @@ def test_words_that_repeat_a_default_make_no_difference(text):
 @pytest.mark.parametrize("name", ["", "two words", "9lives", "a" * 64, "x\ny", None, "default", "rick-infra"])
 def test_a_name_that_is_none_or_not_to_be_had_is_refused(name):
     with pytest.raises(SaltInvocationError, match="valkey user"):
-        acl.line(name, PASSWORD)
+        acl.line(name, CLEAR)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_a_name_that_is_none_or_not_to_be_had_is_refused(name):
 )
 def test_rules_that_could_open_more_than_they_say_are_refused(arguments):
     with pytest.raises(SaltInvocationError, match="valkey user notes"):
-        acl.line("notes", PASSWORD, **arguments)
+        acl.line("notes", CLEAR, **arguments)
 
 
 @pytest.mark.parametrize("text", ["# comment", "user", "user a on\nuser a off", "usr a on"])

@@ -1,0 +1,462 @@
+"""
+Podman's Quadlet units: written, checked, compared with what runs, and brought into line.
+
+A file in ``/etc/containers/systemd`` declares a container, pod, volume, network
+or image; Podman's generator makes a systemd unit of it. This module writes such
+files after the generator has accepted them, and restarts exactly what runs with
+something else than is declared.
+
+.. code-block:: bash
+
+    salt-call quadlet.units
+    salt-call quadlet.check
+    salt-call quadlet.pending '[notes.pod]'
+    salt-call quadlet.apply '[notes.pod]'
+
+Whether something must restart is never remembered, but asked: each container,
+pod, network and volume carries the digest of the definition that it was made
+from as a label. Its image and its secrets count as well. So a run that was
+killed between writing a file and restarting is repaired by the next one.
+
+A definition is pure Quadlet, ``{section: {key: value or list}}``, and its values
+are written as they are. systemd expands ``%`` and ``$`` in some of them: write
+``%%`` and ``$$`` where the character itself is meant. Everybody on the host can read the files and
+the units made of them: what is secret belongs into a Podman secret
+(``Secret=NAME,type=env,target=VARIABLE``), never into ``Environment=``.
+"""
+
+import difflib
+import os
+from pathlib import Path
+
+from salt.exceptions import CommandExecutionError, SaltInvocationError
+
+MODE = 0o644  # the unit that the generator makes of a file is as readable: less would only pretend
+
+
+def render(kind, name, definition=None, source=None, context=None, user=None, socket_groups=None):
+    """
+    Return the text of a unit's file, complete with what it needs to survive and to be contained.
+
+    kind
+        ``pod``, ``container``, ``volume``, ``network`` or ``image``.
+
+    name
+        Name of the unit, without suffix.
+
+    definition, source, context, user, socket_groups
+        As in the states.
+
+    Raises SaltInvocationError for a definition that cannot be, and
+    CommandExecutionError for a user, group or fact that is missing. With
+    ``test=True`` what is missing is taken for something that an earlier state
+    makes, and a placeholder says so in the text.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call quadlet.render network notes definition='{Network: {Options: isolate=true}}'
+    """
+    file = __utils__["quadlet_files.file_name"](kind, name)
+    groups = socket_groups or []
+    test = bool(__opts__.get("test"))
+    facts = __grains__.get("rick_infra", {}).get("client_groups", {})
+    try:
+        __utils__["quadlet_ids.check_groups"](groups)
+        lines = _source_lines(definition, source, context)
+        problems = __utils__["quadlet_keys.section_problems"](kind, __utils__["quadlet_text.sections"](lines))
+        if problems:
+            raise SaltInvocationError("; ".join(problems))
+        lines = __utils__["quadlet_ids.of_user"](kind, lines, user, groups, test)
+        protected = kind == "container" and __utils__["quadlet_guard.needs_protection"](lines, groups)
+        before = __utils__["quadlet_guard.units_before"](lines) if kind == "container" else []
+        lines = __utils__["quadlet_defaults.complete"](kind, lines, protected, before)
+        if kind in ("pod", "container", "volume"):
+            whole = [*lines, *__utils__["quadlet_files.drop_ins"](file)]
+            refused = __utils__["quadlet_guard.problems"](kind, whole, user, groups, _pod_lines(lines))
+            if refused:
+                raise SaltInvocationError("; ".join(refused))
+        lines = __utils__["quadlet_ids.of_groups"](lines, groups, facts, test)
+    except (CommandExecutionError, SaltInvocationError) as error:
+        raise type(error)(f"{file}: {error}") from error
+    lines = __utils__["quadlet_text.with_digest"](lines, kind)
+    return f"{__utils__['quadlet_text.header'](kind)}\n\n{__utils__['quadlet_text.render'](lines)}"
+
+
+def check(file=None, text=None):
+    """
+    Return what Podman's generator makes of all files of the folder, ``{"passed", "errors", "units"}``.
+
+    ``errors`` is a list of sentences, ``units`` maps each systemd unit to its text.
+
+    file, text
+        A file that is not written yet, for example ``notes.pod``, and its
+        text: checked among the others, in place of what has its name. Errors of other files that were there
+        before are left out then.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call quadlet.check --out=json
+        salt-call quadlet.check notes.pod "$(cat notes.pod)"
+    """
+    if file is None:
+        result = __utils__["quadlet_generator.run"](__utils__["quadlet_live.planned"](__context__))
+        return {"passed": not result["errors"], **result}
+    errors, units = _problems(file, text or "")
+    return {"passed": not errors, "errors": errors, "units": units}
+
+
+def diff(file, text):
+    """
+    Return what would change if a file had this text, ``{}`` if nothing would.
+
+    The keys are the path of the file and the unit that it becomes, each with
+    a ``diff``; the second is left out while Podman is not installed.
+
+    Raises CommandExecutionError with all that speaks against the text.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call quadlet.diff notes.pod "$(cat notes.pod)"
+    """
+    path = __utils__["quadlet_files.path"](file)
+    changes = {}
+    access = _access(path)
+    if access:
+        changes[path] = access
+    difference = __utils__["textfile.diff"](path, text)
+    if not difference:
+        return changes
+    errors, units = _problems(file, text)
+    if errors:
+        raise CommandExecutionError(f"{file}: {'; '.join(errors)}")
+    changes[path] = {**changes.get(path, {}), "diff": difference}
+    service = __utils__["quadlet_files.about"](file, text)["service"]
+    if service in units:
+        present = (__utils__["quadlet_files.generated"](service) or "").strip().splitlines()
+        unit = difflib.unified_diff(
+            present, units[service].strip().splitlines(), fromfile=service, tofile=service, lineterm=""
+        )
+        changes[service] = {"diff": "\n".join(unit)}
+    return {key: value for key, value in changes.items() if value.get("diff") != ""}
+
+
+def write(file, text):
+    """
+    Write a file at once, without starting anything. Returns the changes as ``quadlet.diff`` does.
+
+    Raises CommandExecutionError with all that speaks against the text; nothing is written then.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call quadlet.write notes.pod "$(cat notes.pod)"
+    """
+    changes = diff(file, text)
+    if changes:
+        __utils__["textfile.write"](__utils__["quadlet_files.path"](file), text, MODE)
+        __utils__["quadlet_live.forget"](__context__)
+    return changes
+
+
+def plan(file, text):
+    """
+    Take a file for written (text) or removed (None) in what is planned later in this run.
+
+    Used by states in test mode: a container is checked together with the pod
+    that is only planned.
+
+    CLI Example: none, it lasts for a run only.
+    """
+    __utils__["quadlet_live.plan"](__context__, file, text)
+
+
+def units():
+    """
+    Return what is declared and what runs, one entry a file.
+
+    A list of ``{"file", "service", "active", "as_declared", "reason"}``:
+    ``active`` is systemd's ActiveState, ``reason`` what ``quadlet.apply`` would act on.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call quadlet.units --out=json
+    """
+    declared = __utils__["quadlet_live.declared"](__context__)
+    decision = __utils__["quadlet_live.decision"](__context__, list(declared))
+    systemd = __utils__["quadlet_live.systemd"](__context__, [unit["service"] for unit in declared.values()])
+    reasons = {**decision["start"], **decision["restart"], **decision["recreate"]}
+    refused = " ".join(decision["problems"])
+    return [
+        {
+            "file": file,
+            "service": unit["service"],
+            "active": systemd[unit["service"]]["ActiveState"],
+            "as_declared": file not in reasons and f"{file}:" not in refused,
+            "reason": reasons.get(file, ""),
+        }
+        for file, unit in declared.items()
+    ]
+
+
+def running_containers(names=None):
+    """
+    Return what runs of the containers that Quadlet files declare.
+
+    names
+        Names of ``.container`` files, without the suffix. All by default.
+
+    A list of ``{"name", "service", "container", "state", "healthy", "pid", "image"}``: ``pid`` is the
+    container's own process on the host (0 if it does not run), ``healthy`` is None if nobody checks it.
+    A container that Podman does not have is left out.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call quadlet.running_containers '[notes-web]'
+    """
+    found = []
+    containers = __utils__["quadlet_live.containers"](__context__)
+    for unit in __utils__["quadlet_live.declared"](__context__).values():
+        facts = containers.get(unit["service"])
+        if unit["kind"] == "container" and facts and (names is None or unit["name"] in names):
+            shown = {key: facts[key] for key in ("container", "state", "healthy", "pid", "image")}
+            found.append({"name": unit["name"], "service": unit["service"], **shown})
+    return found
+
+
+def pending(files):
+    """
+    Return what ``quadlet.apply`` would do, ``{thing: {"old", "new"}}``, ``{}`` if all runs as declared.
+
+    files
+        Names of files, for example ``[notes.pod]``. The containers of a pod, and the networks, volumes and images
+        that they name belong to it and need not be listed.
+
+    Raises CommandExecutionError if a file is missing (unless ``test=True``) or
+    a volume would have to be removed.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call quadlet.pending '[notes.pod]'
+    """
+    return _changes(_decision(files))
+
+
+def missing_images(files):
+    """
+    Return the images that ``quadlet.apply`` would need and that are not on this host, a list of names.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call quadlet.missing_images '[notes.pod]'
+    """
+    return sorted({unit["image"] for unit in __utils__["quadlet_live.without_image"](__context__, _decision(files))})
+
+
+def apply(files):
+    """
+    Start what does not run, and restart exactly what runs with something else than is declared.
+
+    Images that are missing are fetched first: if one cannot be had, nothing is
+    stopped. A changed network is removed and made anew, with all that uses it stopped meanwhile. Data is never removed.
+
+    files
+        As for ``quadlet.pending``, whose answer is returned.
+
+    Raises CommandExecutionError if something is missing or does not start.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call quadlet.apply '[notes.pod]'
+    """
+    decision = _decision(files)
+    changes = _changes(decision)
+    if decision["reload"]:
+        __utils__["units.daemon_reload"]()
+        __utils__["quadlet_live.forget"](__context__)
+        decision = _decision(files)
+        if decision["reload"]:
+            errors = __utils__["quadlet_generator.run"]({})["errors"]
+            raise CommandExecutionError("; ".join([f"after a reload, {decision['reload']}", *errors]))
+    if changes:
+        try:
+            __utils__["quadlet_live.act"](__context__, decision)
+        finally:
+            __utils__["quadlet_live.forget"](__context__)
+        left = _changes(_decision(files))
+        if left:
+            wrong = ", ".join(f"{thing} ({about['old']})" for thing, about in left.items())
+            raise CommandExecutionError(f"started, and still not as declared: {wrong}; see journalctl -u UNIT")
+    return changes
+
+
+def remnants(files):
+    """
+    Return what is there of some units, ``{thing: {"old", "new": None}}``, ``{}`` if nothing is.
+
+    Only what these files made counts: a unit of the same name that comes from elsewhere is not theirs.
+    Volumes and images stay in any case.
+
+    files
+        Names of files.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call quadlet.remnants '[notes.pod, notes-web.container]'
+    """
+    found = __utils__["quadlet_live.remnants"](__context__, files)
+    changes = {path: {"old": "present", "new": None} for path in found["paths"]}
+    changes.update({service: {"old": state, "new": None} for service, state in found["services"].items()})
+    changes.update({network: {"old": "network", "new": None} for network in found["networks"]})
+    return changes
+
+
+def remove(files):
+    """
+    Stop units, delete their files, and make systemd forget them, in this order. Returns what was there.
+
+    A unit that is deleted first cannot be stopped cleanly. Containers, pods
+    and networks that are left are removed; volumes and images stay.
+
+    files
+        Names of files.
+
+    Raises CommandExecutionError if a file that stays needs one of them; nothing is touched then.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call quadlet.remove '[notes.pod, notes-web.container]'
+    """
+    changes = remnants(files)
+    check_removal(files)
+    __utils__["quadlet_live.remove"](__context__, files)
+    return changes
+
+
+def check_removal(files):
+    """
+    Raise CommandExecutionError if a file that stays could not be without one of these.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call quadlet.check_removal '[notes.network]'
+    """
+    gone = {file: None for file in files if Path(__utils__["quadlet_files.path"](file)).exists()}
+    if gone and __utils__["quadlet_generator.installed"]():
+        errors, _ = __utils__["quadlet_generator.new_errors"](
+            {**__utils__["quadlet_live.planned"](__context__), **gone}
+        )
+        if errors:
+            raise CommandExecutionError(f"still needed: {'; '.join(errors)}; list what needs it as well")
+
+
+def _source_lines(definition, source, context):
+    if (definition is None) == (source is None):
+        raise SaltInvocationError("give either a definition or a source")
+    if definition is not None:
+        return __utils__["quadlet_text.from_definition"](definition)
+    environment = __opts__.get("saltenv") or "base"
+    template = __salt__["cp.get_file_str"](source, environment)
+    if not template:
+        raise CommandExecutionError(f"source {source} is missing or empty")
+    text = __salt__["file.apply_template_on_contents"](template, "jinja", context, {}, environment)
+    if not isinstance(text, str):  # what the function answers instead of raising
+        raise CommandExecutionError(f"source {source}: {text['comment']}")
+    return __utils__["quadlet_text.parse"](text, source)
+
+
+def _pod_lines(lines):
+    """The unit of the pod that a container is in, with its drop-ins."""
+    pod = __utils__["quadlet_text.last"](lines, "Container", "Pod")
+    if not pod or pod.rpartition(".")[2] != "pod":
+        return []
+    text = (
+        __utils__["quadlet_live.planned"](__context__).get(pod)
+        or __utils__["textfile.read"](__utils__["quadlet_files.path"](pod))
+        or ""
+    )
+    return [*__utils__["quadlet_text.parse"](text, pod), *__utils__["quadlet_files.drop_ins"](pod)]
+
+
+def _problems(file, text):
+    """All that speaks against a text, and the units that the generator makes with it (none without a generator)."""
+    _, kind = __utils__["quadlet_files.split"](file)
+    lines = __utils__["quadlet_text.parse"](text, file)
+    others = [unit for name, unit in __utils__["quadlet_live.declared"](__context__).items() if name != file]
+    problems = __utils__["quadlet_files.name_problems"](file, lines, others)
+    keys = __utils__["quadlet_text.keys"](lines)
+    version = (
+        __utils__["quadlet_live.version"](__context__) if __utils__["quadlet_keys.needs_version"](kind, keys) else None
+    )
+    hints = __utils__["quadlet_keys.key_problems"](kind, keys, version)
+    if kind == "volume":
+        problems += _volume_problems(file, text)
+    if not __utils__["quadlet_generator.installed"]():
+        if not __opts__.get("test"):
+            raise CommandExecutionError(f"{file}: Podman is not installed; require sls infra.podman, which installs it")
+        return [*problems, *hints], {}
+    errors, units = __utils__["quadlet_generator.new_errors"](
+        {**__utils__["quadlet_live.planned"](__context__), file: text}
+    )
+    # What the generator accepts is right, even if our table has not heard of it.
+    return [*problems, *(hints if errors else []), *errors], units
+
+
+def _volume_problems(file, text):
+    unit = __utils__["quadlet_files.about"](file, text)
+    if not __utils__["quadlet_podman.installed"]():
+        return []
+    present = __utils__["quadlet_live.volumes"](__context__).get(unit["resource"])
+    if present in (None, unit["digest"]):
+        return []
+    return [__utils__["quadlet_plan.changed_volume"](file, unit["resource"])]
+
+
+def _access(path):
+    """What is wrong with the file itself: others could write to it and so become root."""
+    try:
+        status = Path(path).lstat()
+    except FileNotFoundError:
+        return {}
+    owner, mode = (os.geteuid(), os.getegid()), f"{status.st_mode & 0o7777:04o}"
+    if Path(path).is_symlink():
+        return {"old": "a symbolic link", "new": "a file"}
+    if (status.st_uid, status.st_gid) != owner or mode != f"{MODE:04o}":
+        return {"old": f"{status.st_uid}:{status.st_gid} {mode}", "new": f"{owner[0]}:{owner[1]} {MODE:04o}"}
+    return {}
+
+
+def _changes(decision):
+    if decision["problems"]:
+        raise CommandExecutionError("; ".join(decision["problems"]))
+    changes = {"systemd": {"old": decision["reload"], "new": "reloaded"}} if decision["reload"] else {}
+    for action, done in (("recreate", "made anew"), ("restart", "restarted"), ("start", "started")):
+        changes.update({file: {"old": reason, "new": done} for file, reason in decision[action].items()})
+    return changes
+
+
+def _decision(files):
+    known = __utils__["quadlet_live.known"](__context__, files)
+    return __utils__["quadlet_live.decision"](__context__, known)

@@ -1,0 +1,158 @@
+"""
+What has to be done until what runs is what is declared: a decision from facts alone, without events.
+"""
+
+DOWN = ("inactive", "failed")
+
+
+def involved(files, declared):
+    """
+    Return the files that belong together with some: pods with their containers, and what they all use.
+
+    files
+        Names of files.
+
+    declared
+        What is known of all Quadlet files of the host, ``{file: about}``.
+    """
+    found = []
+    waiting = list(files)
+    while waiting:
+        file = waiting.pop(0)
+        if file in found or file not in declared:
+            continue
+        found.append(file)
+        waiting += declared[file]["uses"]
+        if declared[file]["kind"] == "pod":
+            waiting += [one["file"] for one in declared.values() if one["pod"] == file and one["starts_with_pod"]]
+    return found
+
+
+def decide(files, declared, systemd, podman):
+    """
+    Return what to do about some files, ``{"reload", "start", "restart", "recreate", "problems"}``.
+
+    ``reload`` is the reason why systemd has to read its units anew, or None.
+    ``start``, ``restart`` and ``recreate`` (networks) are ``{file: reason}``;
+    ``problems`` is a list of what cannot be done.
+
+    files
+        As returned by ``involved``.
+
+    declared
+        What is known of all Quadlet files of the host.
+
+    systemd
+        ``{service: {property: value}}`` with LoadState, ActiveState, SubState and NeedDaemonReload, and
+        ``generated``, the digest in the unit that the generator last made.
+
+    podman
+        ``containers``, ``networks``, ``volumes``, ``images`` (id by name) and
+        ``secrets``, as in ``quadlet_podman``.
+    """
+    decision: dict = {"reload": None, "start": {}, "restart": {}, "recreate": {}, "problems": []}
+    for file in files:
+        unit = declared[file]
+        state = systemd[unit["service"]]
+        if state["LoadState"] == "not-found":
+            decision["reload"] = f"{unit['service']} is unknown to systemd"
+        elif state["NeedDaemonReload"] == "yes" or state["generated"] != unit["digest"]:
+            decision["reload"] = f"systemd has an older {unit['service']}"
+        judge = {"network": _network, "volume": _volume, "image": _image}.get(unit["kind"], _container)
+        action, reason = judge(unit, state, podman)
+        if action == "refuse":
+            decision["problems"].append(reason)
+        elif action:
+            decision[action][file] = reason
+    _spread(decision, declared, systemd)
+    return decision
+
+
+def _down(state):
+    """Why a unit counts as not running, None if it runs."""
+    if state["ActiveState"] == "active":
+        return None
+    return state["ActiveState"] if state["SubState"] != "auto-restart" else "failing again and again"
+
+
+def _container(unit, state, podman):
+    down = _down(state)
+    if down:
+        return "start", down
+    found = podman["containers"].get(unit["service"])
+    if found is None or found["state"] != "running":
+        return "restart", "its container is gone" if found is None else f"its container is {found['state']}"
+    if found["digest"] != unit["digest"]:
+        return "restart", "runs with another definition"
+    image = podman["images"].get(unit["image"])
+    if image and found["image"] != image:
+        return "restart", f"runs an older image than {unit['image']} is now"
+    for secret in unit["secrets"]:
+        # Podman tells when a container was made in whole seconds.
+        if int(podman["secrets"].get(secret, 0)) > found["created"]:
+            return "restart", f"runs with an older value of secret {secret}"
+    if found["healthy"] is False:
+        return "restart", "unhealthy"
+    return None, None
+
+
+def _network(unit, state, podman):
+    down = _down(state)
+    networks = podman["networks"]
+    if unit["resource"] not in networks:
+        return ("start", down) if down else ("restart", f"network {unit['resource']} is gone")
+    if networks[unit["resource"]] != unit["digest"]:
+        return "recreate", "was made from another definition"
+    return ("start", down) if down else (None, None)
+
+
+def _volume(unit, state, podman):
+    down = _down(state)
+    volumes = podman["volumes"]
+    name = unit["resource"]
+    if name not in volumes:
+        return ("start", down) if down else ("restart", f"volume {name} is gone")
+    # One without our label was there before, restored from a backup perhaps: it is taken as it is.
+    if volumes[name] not in (None, unit["digest"]):
+        return "refuse", changed_volume(unit["file"], name)
+    return ("start", down) if down else (None, None)
+
+
+def changed_volume(file, name):
+    """
+    Return the text of the refusal to change a volume that holds data.
+    """
+    return (
+        f"{file}: volume {name} was made from another definition, and only removing it would change that. Data is "
+        f"never removed here: declare a volume of another name, or save the data (podman volume export {name}), stop "
+        f"what uses it, remove it (podman volume rm {name}), and import the data after the next run"
+    )
+
+
+def _image(unit, state, podman):
+    down = _down(state)
+    if down:
+        return "start", down
+    if unit["image"] not in podman["images"]:
+        return "restart", f"image {unit['image']} is gone"
+    return None, None
+
+
+def _spread(decision, declared, systemd):
+    """What runs on something that is made anew has to be started anew with it."""
+
+    def runs(one):
+        return systemd[one["service"]]["ActiveState"] not in DOWN
+
+    def restart(one, reason):
+        if runs(one) and one["file"] not in decision["start"]:
+            decision["restart"].setdefault(one["file"], reason)
+
+    for network in decision["recreate"]:
+        for one in declared.values():
+            if network in one["uses"]:
+                restart(one, f"{network} is made anew")
+    for pod in [file for file in decision["restart"] if declared[file]["kind"] == "pod"]:
+        for one in declared.values():
+            if one["pod"] == pod:
+                restart(one, f"restarts with {pod}")

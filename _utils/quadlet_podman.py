@@ -1,0 +1,198 @@
+"""
+What Podman has on this host: containers, networks, volumes, images, secrets.
+
+Each question is one process for all of a kind, not one for each.
+
+Images and secrets are read from Podman's own store, without a process: they may
+change within a run, when an earlier state builds an image or renews a secret.
+"""
+
+import json
+import shutil
+import subprocess
+import tomllib
+from datetime import datetime
+from pathlib import Path
+
+from salt.exceptions import CommandExecutionError
+
+STORAGE_CONF = "/etc/containers/storage.conf"
+GRAPH_ROOT = "/var/lib/containers/storage"  # containers-storage.conf(5)
+TIMEOUT = 60  # seconds
+PULL_TIMEOUT = 1800  # seconds; images of a gigabyte over slow lines
+UNIT_LABEL = "PODMAN_SYSTEMD_UNIT"  # Quadlet gives it to everything that it starts
+DIGEST_LABEL = "rick-infra.digest"
+
+
+def installed():
+    """
+    Return whether Podman is installed.
+    """
+    return shutil.which("podman") is not None
+
+
+def version():
+    """
+    Return the version of Podman as a tuple of numbers, None if it is not installed.
+    """
+    if not installed():
+        return None
+    text = _podman("--version").split()[-1]
+    return tuple(int(part) for part in text.partition("-")[0].split(".") if part.isdigit())
+
+
+def containers():
+    """
+    Return the containers that systemd units started, ``{unit: facts}``.
+
+    A pod stands for itself through its infra container, which has the pod's
+    labels. The facts are ``container`` (name), ``infra``, ``state``,
+    ``healthy`` (None if nobody checks it), ``pid``, ``image`` (id), ``digest``
+    (of the definition that it was started with, None if it has none) and
+    ``created`` (seconds since 1970), and ``pod`` (id, empty without one).
+    """
+    found = {}
+    for entry in _listed("ps", "--all"):
+        labels = entry.get("Labels") or {}
+        if UNIT_LABEL in labels:
+            found[labels[UNIT_LABEL]] = {
+                "container": entry["Names"][0],
+                "infra": bool(entry.get("IsInfra")),
+                "state": entry["State"],
+                "healthy": _health(entry.get("Status") or ""),
+                "pid": entry.get("Pid") or 0,
+                "image": entry.get("ImageID"),
+                "digest": labels.get(DIGEST_LABEL),
+                "created": entry.get("Created") or 0,
+                "pod": entry.get("Pod") or "",
+            }
+    return found
+
+
+def networks():
+    """
+    Return the networks, ``{name: digest of the definition or None}``.
+    """
+    return {entry["name"]: (entry.get("labels") or {}).get(DIGEST_LABEL) for entry in _listed("network", "ls")}
+
+
+def volumes():
+    """
+    Return the volumes, ``{name: digest of the definition or None}``.
+    """
+    return {entry["Name"]: (entry.get("Labels") or {}).get(DIGEST_LABEL) for entry in _listed("volume", "ls")}
+
+
+def image_id(name):
+    """
+    Return the id of a local image by its full name, None if the store does not know that name.
+    """
+    wanted = {name, f"{name}:latest"} if ":" not in name.rpartition("/")[2] else {name}
+    for listing in sorted(_graph_root().glob("*-images/images.json")):
+        for image in _stored(listing) or []:
+            if wanted & set(image.get("names") or []) or name.removeprefix("sha256:") == image["id"]:
+                return image["id"]
+    return None
+
+
+def has_image(name):
+    """
+    Return whether a container could start from a local image, also by a short name.
+    """
+    return image_id(name) is not None or _ask("image", "exists", name)
+
+
+def pull(name):
+    """
+    Fetch an image.
+
+    Raises CommandExecutionError with Podman's own words.
+    """
+    _podman("image", "pull", "--quiet", name, timeout=PULL_TIMEOUT)
+
+
+def secrets():
+    """
+    Return when each secret got its value, ``{name: seconds since 1970}``.
+    """
+    stored = _stored(_graph_root() / "secrets/secrets.json") or {}
+    return {
+        entry["name"]: datetime.fromisoformat(entry.get("updatedAt") or entry["createdAt"]).timestamp()
+        for entry in (stored.get("secrets") or {}).values()
+    }
+
+
+def remove_leftovers(containers, pods):
+    """
+    Remove containers by name and pods by id with all that is in them, running or not.
+    """
+    if pods:
+        _podman("pod", "rm", "--force", "--ignore", *pods)
+    if containers:
+        _podman("rm", "--force", "--ignore", *containers)
+
+
+def remove_networks(names):
+    """
+    Remove networks.
+
+    Raises CommandExecutionError if a container still uses one.
+    """
+    if names:
+        _podman("network", "rm", *names)
+
+
+def _health(status):
+    """``podman ps`` has health in its status only: ``Up 2 minutes (healthy)``."""
+    if "(unhealthy)" in status:
+        return False
+    return True if "(healthy)" in status else None
+
+
+def _graph_root():
+    try:
+        storage = tomllib.loads(_text(STORAGE_CONF)).get("storage", {})
+    except tomllib.TOMLDecodeError as error:
+        raise CommandExecutionError(f"{STORAGE_CONF}: {error}") from error
+    return Path(storage.get("graphroot") or GRAPH_ROOT)
+
+
+def _text(path):
+    """What a file holds, nothing if it is not there."""
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        raise CommandExecutionError(f"{path}: {error.strerror}") from error
+
+
+def _stored(path):
+    text = _text(path)
+    try:
+        return json.loads(text) if text else None
+    except ValueError as error:
+        raise CommandExecutionError(f"{path}: {error}") from error
+
+
+def _listed(*command):
+    return (json.loads(_podman(*command, "--format", "json")) or []) if installed() else []
+
+
+def _ask(*command):
+    """Whether Podman answers yes, which is an exit code of 0; 1 is no."""
+    return installed() and _run(command, TIMEOUT).returncode == 0
+
+
+def _podman(*command, timeout=TIMEOUT):
+    done = _run(command, timeout)
+    if done.returncode != 0:
+        raise CommandExecutionError(f"podman {' '.join(command)}: {done.stderr.strip() or done.stdout.strip()}")
+    return done.stdout
+
+
+def _run(command, timeout):
+    try:
+        return subprocess.run(["podman", *command], capture_output=True, text=True, timeout=timeout, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise CommandExecutionError(f"podman {' '.join(command)}: {error}") from error

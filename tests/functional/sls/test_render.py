@@ -1,0 +1,127 @@
+"""
+Every SLS of the tree renders, names states that exist with arguments they take, and points at states that are there.
+"""
+
+import inspect
+
+import pytest
+import salt.loader
+import salt.state
+from tree import TREE
+
+ALL = sorted(
+    ".".join(path.relative_to(TREE / "salt").with_suffix("").parts).removesuffix(".init")
+    for folder in ("infra", "examples")
+    for path in (TREE / "salt" / folder).rglob("*.sls")
+)
+SITES = {
+    "defaults": None,
+    "notes": "rick: {examples: [notes]}\n",
+    "everything": """\
+rick:
+  examples: [notes]
+  notes: {listen: '::1', port: 8081}
+  podman: {unqualified_search_registries: [registry.example.org], remove_rootless: [old]}
+  postgresql: {shared_buffers: 300, settings: {log_min_duration_statement: 500, jit: off}}
+  valkey: {appendonly: no, settings: {save: '', timeout: 300}}
+""",
+}
+RELEASES = ("trixie", "forky")
+# What the state compiler takes out before the function is called.
+COMPILERS = {*salt.state.STATE_INTERNAL_KEYWORDS, "name", "state", "fun", "order", "__env__", "__id__", "__sls__"}
+
+
+def lowstate(host):
+    chunks = host.modules["state.show_lowstate"]()
+    assert all(isinstance(chunk, dict) for chunk in chunks), chunks
+    return chunks
+
+
+def test_there_is_something_to_render():
+    assert {"infra.podman", "infra.postgresql", "infra.valkey", "infra.facts", "examples"} <= set(ALL)
+
+
+@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize("sls", ALL)
+def test_each_part_renders_by_itself(minion, sls, release):
+    rendered = minion(release, SITES["notes"]).modules["state.show_sls"](sls)
+    assert isinstance(rendered, dict), rendered
+    assert rendered
+
+
+@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize("site", SITES.values(), ids=SITES)
+def test_the_highstate_renders(minion, release, site):
+    high = minion(release, site).modules["state.show_highstate"]()
+    assert isinstance(high, dict), high
+    notes = {sls for about in high.values() for sls in [about["__sls__"]] if sls.startswith("examples.notes")}
+    assert bool(notes) is bool(site), "an example is applied only where the site asks for it"
+
+
+@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize("site", SITES.values(), ids=SITES)
+def test_states_exist_and_take_their_arguments(minion, release, site):
+    host = minion(release, site)
+    states = salt.loader.states(host.opts, host.modules, host.utils, salt.loader.serializers(host.opts))
+    problems = []
+    for chunk in lowstate(host):
+        function = f"{chunk['state']}.{chunk['fun']}"
+        if function not in states:
+            problems.append(f"{chunk['__sls__']}: {chunk['__id__']}: there is no state {function}")
+            continue
+        parameters = inspect.signature(states[function]).parameters
+        if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+            continue
+        unknown = [key for key in chunk if key not in parameters and key not in COMPILERS and not key.startswith("__")]
+        problems += [f"{chunk['__sls__']}: {chunk['__id__']}: {function} takes no {key}" for key in unknown]
+    assert problems == []
+
+
+@pytest.mark.parametrize("site", SITES.values(), ids=SITES)
+def test_requisites_point_at_states_that_are_there(minion, site):
+    chunks = lowstate(minion("trixie", site))
+    there = {(chunk["state"], chunk[key]) for chunk in chunks for key in ("__id__", "name")}
+    there |= {("sls", chunk["__sls__"]) for chunk in chunks}
+    missing = [
+        f"{chunk['__id__']}: {kind} {state}: {target}"
+        for chunk in chunks
+        for kind in salt.state.STATE_REQUISITE_KEYWORDS
+        for requisite in chunk.get(kind, [])
+        if isinstance(requisite, dict)
+        for state, target in requisite.items()
+        if (state, target) not in there
+    ]
+    assert missing == []
+
+
+def test_nothing_of_an_example_runs_before_the_facts_are_valid(minion):
+    """The barrier holds for every state of an application, directly or through what it requires."""
+    chunks = lowstate(minion("trixie", SITES["notes"]))
+    requires = {}
+    for chunk in chunks:
+        for requisite in chunk.get("require", []):
+            for state, target in requisite.items():
+                requires.setdefault((chunk["state"], chunk["__id__"]), set()).add((state, target))
+        if any(requisite == {"sls": "infra.facts"} for requisite in chunk.get("require", [])):
+            requires[chunk["state"], chunk["__id__"]].add(("facts", "The facts are valid"))
+    by_name = {(chunk["state"], chunk["name"]): (chunk["state"], chunk["__id__"]) for chunk in chunks}
+
+    def reaches(start, seen=()):
+        key = by_name.get(start, start)
+        if key == ("facts", "The facts are valid"):
+            return True
+        return key not in seen and any(reaches(one, (*seen, key)) for one in requires.get(key, ()))
+
+    exposed = [
+        chunk["__id__"]
+        for chunk in chunks
+        if chunk["__sls__"].startswith("examples.") and not reaches((chunk["state"], chunk["__id__"]))
+    ]
+    assert exposed == []
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_no_two_states_manage_one_file(minion, release):
+    chunks = [chunk for chunk in lowstate(minion(release, SITES["everything"])) if chunk["state"] == "file"]
+    names = [chunk["name"] for chunk in chunks]
+    assert sorted(names) == sorted(set(names))

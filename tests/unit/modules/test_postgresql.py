@@ -1,0 +1,225 @@
+"""
+What is sent to PostgreSQL: statements, on one connection a database and run. The server is met in the lab.
+"""
+
+import os
+import pwd
+import re
+
+import pytest
+from dunders import functions
+from salt.exceptions import CommandExecutionError, SaltInvocationError
+from tree import load
+
+postgresql = load("modules", "postgresql")
+
+ROLE = {"login": True, "connection_limit": -1, "member_of": ["old", "kept"]}
+DATABASE = {"owner": "notes", "privileges": {"PUBLIC": ["CONNECT", "TEMPORARY"], "notes": ["CONNECT"]}}
+
+
+class Server:
+    """Takes statements down and answers them with the rows prepared for words in them."""
+
+    def __init__(self):
+        self.statements, self.opened, self.rows, self.gone = [], [], {}, set()
+
+    def listens(self):
+        return True
+
+    def connect_as_superuser(self, database):
+        self.opened.append(database)
+        return Connection(database)
+
+    def usable(self, connection):
+        return not connection.closed and connection not in self.gone
+
+    def run(self, connection, *statements, params=None):
+        texts = [one if isinstance(one, str) else re.sub(" +", " ", one.as_string(None)) for one in statements]
+        self.statements.append((connection.database, texts))
+        return next((rows for word, rows in self.rows.items() if word in texts[-1]), [])
+
+    @property
+    def sent(self):
+        """The statements that are not questions."""
+        return [texts for _, texts in self.statements if not texts[0].lstrip().startswith("SELECT")]
+
+
+class Connection:
+    def __init__(self, database):
+        self.database, self.closed = database, False
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        self.closed = True
+
+
+@pytest.fixture
+def server(monkeypatch):
+    server = Server()
+    utils = functions("utils", "postgresql_names", "postgresql_server", "run_as")
+    utils.update({f"postgresql_server.{name}": getattr(server, name) for name in ("listens", "usable", "run")})
+    utils["postgresql_server.connect_as_superuser"] = server.connect_as_superuser
+    monkeypatch.setattr(postgresql, "__utils__", utils, raising=False)
+    monkeypatch.setattr(postgresql, "__context__", {}, raising=False)
+    return server
+
+
+def test_one_connection_a_database_serves_the_run(server):
+    for database in ("postgres", "notes", "postgres", "notes"):
+        postgresql.query("SELECT 1", database=database)
+    assert server.opened == ["postgres", "notes"]
+
+
+def test_a_broken_connection_is_replaced(server):
+    postgresql.query("SELECT 1")
+    server.gone.add(postgresql.__context__["postgresql.connection.postgres"][1])
+    postgresql.query("SELECT 1")
+    assert server.opened == ["postgres", "postgres"]
+
+
+def test_a_forked_child_opens_its_own_and_leaves_its_parents_alone(server, monkeypatch):
+    postgresql.query("SELECT 1")
+    parents = postgresql.__context__["postgresql.connection.postgres"][1]
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    postgresql.query("SELECT 1")
+    assert server.opened == ["postgres", "postgres"]
+    assert not parents.closed
+
+
+def test_forgotten_connections_are_closed(server):
+    postgresql.query("SELECT 1", database="notes")
+    connection = postgresql.__context__["postgresql.connection.notes"][1]
+    postgresql.forget_connections()
+    assert connection.closed
+    assert postgresql.__context__ == {}
+
+
+def test_the_version_is_told_without_its_packaging(server):
+    server.rows["server_version"] = [{"server_version": "17.6 (Debian 17.6-0+deb13u1)"}]
+    assert postgresql.server() == {"accepting": True, "version": "17.6"}
+
+
+def test_without_a_listener_nothing_is_asked(server, monkeypatch):
+    monkeypatch.setitem(postgresql.__utils__, "postgresql_server.listens", lambda: False)
+    assert postgresql.server() == {"accepting": False, "version": None}
+    assert server.opened == []
+
+
+def test_a_new_role_can_log_in_and_nothing_else(server):
+    postgresql.role_create("notes")
+    assert server.sent == [
+        ['CREATE ROLE "notes" LOGIN NOCREATEDB NOSUPERUSER NOCREATEROLE NOREPLICATION NOBYPASSRLS CONNECTION LIMIT -1']
+    ]
+
+
+def test_memberships_become_exactly_those_given_in_one_transaction(server):
+    server.rows["pg_roles"] = [ROLE]
+    postgresql.role_alter("notes", login=False, createdb=True, connection_limit=5, member_of=["kept", "new"])
+    [transaction] = server.sent
+    assert transaction[0].startswith('ALTER ROLE "notes" NOLOGIN CREATEDB NOSUPERUSER')
+    assert transaction[0].endswith("CONNECTION LIMIT 5")
+    assert transaction[1:] == ['REVOKE "old" FROM "notes"', 'GRANT "new" TO "notes"']
+
+
+def test_what_does_not_exist_is_empty(server):
+    assert postgresql.role("notes") == {}
+    assert postgresql.database("notes") == {}
+    assert postgresql.extension("pg_trgm", "notes") == {"installed": None, "available": None}
+
+
+def test_a_database_nobody_has_rights_on_has_no_privileges(server):
+    server.rows["pg_database"] = [{"owner": "notes", "privileges": None}]
+    assert postgresql.database("notes") == {"owner": "notes", "privileges": {}}
+
+
+def test_a_database_is_created_as_declared(server):
+    postgresql.database_create("notes", "notes", connection_limit=20)
+    assert server.sent == [
+        [
+            'CREATE DATABASE "notes" OWNER "notes" TEMPLATE "template0" ENCODING \'UTF8\' LOCALE_PROVIDER libc '
+            "LOCALE 'C.UTF-8' CONNECTION LIMIT 20"
+        ]
+    ]
+
+
+def test_privileges_become_exactly_those_given_in_one_transaction(server):
+    server.rows["pg_database"] = [DATABASE]
+    postgresql.database_grant("notes", {"notes": ["TEMPORARY", "CONNECT", "CREATE"], "backup": ["CONNECT"]})
+    assert server.sent == [
+        [
+            'REVOKE ALL ON DATABASE "notes" FROM PUBLIC',
+            'REVOKE ALL ON DATABASE "notes" FROM "backup"',
+            'GRANT CONNECT ON DATABASE "notes" TO "backup"',
+            'REVOKE ALL ON DATABASE "notes" FROM "notes"',
+            'GRANT CONNECT, CREATE, TEMPORARY ON DATABASE "notes" TO "notes"',
+        ]
+    ]
+
+
+def test_a_privilege_that_databases_do_not_have_is_refused(server):
+    with pytest.raises(SaltInvocationError, match="SELECT"):
+        postgresql.database_grant("notes", {"notes": ["SELECT; DROP"]})
+    assert server.sent == []
+
+
+@pytest.mark.parametrize(("force", "end"), [(False, ""), (True, " WITH (FORCE)")])
+def test_dropping_a_database_closes_our_own_connection_first(server, force, end):
+    postgresql.query("SELECT 1", database="notes")
+    connection = postgresql.__context__["postgresql.connection.notes"][1]
+    postgresql.database_drop("notes", force=force)
+    assert connection.closed
+    assert server.sent == [[f'DROP DATABASE "notes"{end}']]
+
+
+@pytest.mark.parametrize(("schema", "middle"), [(None, ""), ("extra", ' SCHEMA "extra"')])
+def test_an_extension_is_created_in_its_database(server, schema, middle):
+    postgresql.extension_create("pg_trgm", "notes", schema)
+    assert server.statements == [("notes", [f'CREATE EXTENSION IF NOT EXISTS "pg_trgm"{middle} CASCADE'])]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: postgresql.role_create("postgres"),
+        lambda: postgresql.role_alter("pg_monitor"),
+        lambda: postgresql.role_drop("postgres"),
+        lambda: postgresql.database_create("template1", "notes"),
+        lambda: postgresql.database_alter("postgres", "notes"),
+        lambda: postgresql.database_grant("postgres", {}),
+        lambda: postgresql.database_drop("postgres"),
+    ],
+)
+def test_what_belongs_to_postgresql_is_left_alone(server, call):
+    with pytest.raises(SaltInvocationError, match="belongs to PostgreSQL"):
+        call()
+    assert server.sent == []
+
+
+def test_a_query_as_somebody_is_asked_with_their_name_and_ids(server, monkeypatch):
+    me = pwd.getpwuid(os.getuid()).pw_name
+    server.rows["current_user"] = [{"current_user": me}]
+    asked = []
+
+    def connect(role, database):
+        asked.append((role, database))
+        return Connection(database)
+
+    monkeypatch.setitem(postgresql.__utils__, "postgresql_server.connect", connect)
+    monkeypatch.setitem(postgresql.__utils__, "run_as.call", lambda user, ask, timeout: (user, ask()))
+    assert postgresql.query_as(me, "SELECT current_user") == (me, [{"current_user": me}])
+    postgresql.query_as(me, "SELECT 1", database="other", role="postgres")
+    assert asked == [(me, me), ("postgres", "other")]
+
+
+def test_what_the_server_refuses_comes_through(server, monkeypatch):
+    def refuse(connection, *statements, params=None):
+        raise CommandExecutionError("PostgreSQL, database postgres: permission denied")
+
+    monkeypatch.setitem(postgresql.__utils__, "postgresql_server.run", refuse)
+    with pytest.raises(CommandExecutionError, match="permission denied"):
+        postgresql.role_drop("notes")
