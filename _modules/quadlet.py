@@ -61,27 +61,24 @@ def render(kind, name, definition=None, source=None, context=None, user=None, so
     file = __utils__["quadlet_files.file_name"](kind, name)
     groups = socket_groups or []
     test = bool(__opts__.get("test"))
+    known = __utils__["client_groups.declared"]()
+    system = __utils__["client_groups.on_this_host"]()
     facts = __grains__.get("rick_infra", {}).get("client_groups", {})
     try:
-        __utils__["quadlet_ids.check_groups"](groups)
-        lines = _source_lines(definition, source, context)
-        problems = __utils__["quadlet_keys.section_problems"](kind, __utils__["quadlet_text.sections"](lines))
+        __utils__["quadlet_ids.check_groups"](groups, known)
+        unit = _unit(kind, definition, source, context)
+        problems = __utils__["quadlet_keys.section_problems"](unit)
         if problems:
             raise SaltInvocationError("; ".join(problems))
-        lines = __utils__["quadlet_ids.of_user"](kind, lines, user, groups, test)
-        protected = kind == "container" and __utils__["quadlet_guard.needs_protection"](lines, groups)
-        before = __utils__["quadlet_guard.units_before"](lines) if kind == "container" else []
-        lines = __utils__["quadlet_defaults.complete"](kind, lines, protected, before)
-        if kind in ("pod", "container", "volume"):
-            whole = [*lines, *__utils__["quadlet_files.drop_ins"](file)]
-            refused = __utils__["quadlet_guard.problems"](kind, whole, user, groups, _pod_lines(lines))
-            if refused:
-                raise SaltInvocationError("; ".join(refused))
-        lines = __utils__["quadlet_ids.of_groups"](lines, groups, facts, test)
+        unit = __utils__["quadlet_ids.of_user"](unit, user, groups, test)
+        unit = _complete(unit, groups)
+        refused = _refused(file, unit, user, groups)
+        if refused:
+            raise SaltInvocationError("; ".join(refused))
+        unit = __utils__["quadlet_ids.of_groups"](unit, groups, known, system, facts, test)
     except (CommandExecutionError, SaltInvocationError) as error:
         raise type(error)(f"{file}: {error}") from error
-    lines = __utils__["quadlet_text.with_digest"](lines, kind)
-    return f"{__utils__['quadlet_text.header'](kind)}\n\n{__utils__['quadlet_text.render'](lines)}"
+    return unit.with_digest().file_text()
 
 
 def check(file=None, text=None):
@@ -103,7 +100,7 @@ def check(file=None, text=None):
         salt-call quadlet.check notes.pod "$(cat notes.pod)"
     """
     if file is None:
-        result = __utils__["quadlet_generator.run"](__utils__["quadlet_live.planned"](__context__))
+        result = __utils__["quadlet_generator.run"](_folder(), __salt__["quadlet_live.planned"]())
         return {"passed": not result["errors"], **result}
     errors, units = _problems(file, text or "")
     return {"passed": not errors, "errors": errors, "units": units}
@@ -136,9 +133,10 @@ def diff(file, text):
     if errors:
         raise CommandExecutionError(f"{file}: {'; '.join(errors)}")
     changes[path] = {**changes.get(path, {}), "diff": difference}
-    service = __utils__["quadlet_files.about"](file, text)["service"]
+    service = __salt__["quadlet_live.about"](file, text)["service"]
     if service in units:
-        present = (__utils__["quadlet_files.generated"](service) or "").strip().splitlines()
+        present = __utils__["textfile.read"](__utils__["quadlet_files.generated_path"](service)) or ""
+        present = __utils__["quadlet_files.without_header"](present).strip().splitlines()
         unit = difflib.unified_diff(
             present, units[service].strip().splitlines(), fromfile=service, tofile=service, lineterm=""
         )
@@ -161,7 +159,7 @@ def write(file, text):
     changes = diff(file, text)
     if changes:
         __utils__["textfile.write"](__utils__["quadlet_files.path"](file), text, MODE)
-        __utils__["quadlet_live.forget"](__context__)
+        __salt__["quadlet_live.forget"]()
     return changes
 
 
@@ -174,7 +172,7 @@ def plan(file, text):
 
     CLI Example: none, it lasts for a run only.
     """
-    __utils__["quadlet_live.plan"](__context__, file, text)
+    __salt__["quadlet_live.plan"](file, text)
 
 
 def units():
@@ -190,9 +188,9 @@ def units():
 
         salt-call quadlet.units --out=json
     """
-    declared = __utils__["quadlet_live.declared"](__context__)
-    decision = __utils__["quadlet_live.decision"](__context__, list(declared))
-    systemd = __utils__["quadlet_live.systemd"](__context__, [unit["service"] for unit in declared.values()])
+    declared = __salt__["quadlet_live.declared"]()
+    decision = __salt__["quadlet_live.decision"](list(declared))
+    systemd = __salt__["quadlet_live.systemd"]([unit["service"] for unit in declared.values()])
     reasons = {**decision["start"], **decision["restart"], **decision["recreate"]}
     refused = " ".join(decision["problems"])
     return [
@@ -225,8 +223,8 @@ def running_containers(names=None):
         salt-call quadlet.running_containers '[notes-web]'
     """
     found = []
-    containers = __utils__["quadlet_live.containers"](__context__)
-    for unit in __utils__["quadlet_live.declared"](__context__).values():
+    containers = __salt__["quadlet_live.containers"]()
+    for unit in __salt__["quadlet_live.declared"]().values():
         facts = containers.get(unit["service"])
         if unit["kind"] == "container" and facts and (names is None or unit["name"] in names):
             shown = {key: facts[key] for key in ("container", "state", "healthy", "pid", "image")}
@@ -234,13 +232,16 @@ def running_containers(names=None):
     return found
 
 
-def pending(files):
+def pending(files, renewed=()):
     """
     Return what ``quadlet.apply`` would do, ``{thing: {"old", "new"}}``, ``{}`` if all runs as declared.
 
     files
         Names of files, for example ``[notes.pod]``. The containers of a pod, and the networks, volumes and images
         that they name belong to it and need not be listed.
+
+    renewed
+        Names of secrets that an earlier state of the same test run would renew.
 
     Raises CommandExecutionError if a file is missing (unless ``test=True``) or
     a volume would have to be removed.
@@ -251,7 +252,7 @@ def pending(files):
 
         salt-call quadlet.pending '[notes.pod]'
     """
-    return _changes(_decision(files))
+    return _changes(_decision(files, renewed))
 
 
 def missing_images(files):
@@ -264,7 +265,8 @@ def missing_images(files):
 
         salt-call quadlet.missing_images '[notes.pod]'
     """
-    return sorted({unit["image"] for unit in __utils__["quadlet_live.without_image"](__context__, _decision(files))})
+    units = __salt__["quadlet_live.to_start"](_decision(files))
+    return sorted({unit["image"] for unit in __salt__["quadlet_live.without_image"](units)})
 
 
 def apply(files):
@@ -287,18 +289,22 @@ def apply(files):
     """
     decision = _decision(files)
     changes = _changes(decision)
+    __salt__["quadlet_live.fetch_images"](__salt__["quadlet_live.to_start"](decision))
     if decision["reload"]:
         __utils__["units.daemon_reload"]()
-        __utils__["quadlet_live.forget"](__context__)
-        decision = _decision(files)
+        __salt__["quadlet_live.forget"]()
+        before, decision = decision, _decision(files)
+        # What systemd had before the reload is known no more, and was a reason to restart.
+        for file in before["restart"].keys() - decision["start"].keys():
+            decision["restart"].setdefault(file, before["restart"][file])
         if decision["reload"]:
-            errors = __utils__["quadlet_generator.run"]({})["errors"]
+            errors = __utils__["quadlet_generator.run"](_folder(), {})["errors"]
             raise CommandExecutionError("; ".join([f"after a reload, {decision['reload']}", *errors]))
     if changes:
         try:
-            __utils__["quadlet_live.act"](__context__, decision)
+            __salt__["quadlet_live.act"](decision)
         finally:
-            __utils__["quadlet_live.forget"](__context__)
+            __salt__["quadlet_live.forget"]()
         left = _changes(_decision(files))
         if left:
             wrong = ", ".join(f"{thing} ({about['old']})" for thing, about in left.items())
@@ -322,7 +328,7 @@ def remnants(files):
 
         salt-call quadlet.remnants '[notes.pod, notes-web.container]'
     """
-    found = __utils__["quadlet_live.remnants"](__context__, files)
+    found = __salt__["quadlet_live.remnants"](files)
     changes = {path: {"old": "present", "new": None} for path in found["paths"]}
     changes.update({service: {"old": state, "new": None} for service, state in found["services"].items()})
     changes.update({network: {"old": "network", "new": None} for network in found["networks"]})
@@ -349,7 +355,7 @@ def remove(files):
     """
     changes = remnants(files)
     check_removal(files)
-    __utils__["quadlet_live.remove"](__context__, files)
+    __salt__["quadlet_live.remove"](files)
     return changes
 
 
@@ -365,18 +371,16 @@ def check_removal(files):
     """
     gone = {file: None for file in files if Path(__utils__["quadlet_files.path"](file)).exists()}
     if gone and __utils__["quadlet_generator.installed"]():
-        errors, _ = __utils__["quadlet_generator.new_errors"](
-            {**__utils__["quadlet_live.planned"](__context__), **gone}
-        )
+        errors, _ = __utils__["quadlet_generator.new_errors"](_folder(), {**__salt__["quadlet_live.planned"](), **gone})
         if errors:
             raise CommandExecutionError(f"still needed: {'; '.join(errors)}; list what needs it as well")
 
 
-def _source_lines(definition, source, context):
+def _unit(kind, definition, source, context):
     if (definition is None) == (source is None):
         raise SaltInvocationError("give either a definition or a source")
     if definition is not None:
-        return __utils__["quadlet_text.from_definition"](definition)
+        return __utils__["quadlet_text.unit"](kind, definition)
     environment = __opts__.get("saltenv") or "base"
     template = __salt__["cp.get_file_str"](source, environment)
     if not template:
@@ -384,54 +388,92 @@ def _source_lines(definition, source, context):
     text = __salt__["file.apply_template_on_contents"](template, "jinja", context, {}, environment)
     if not isinstance(text, str):  # what the function answers instead of raising
         raise CommandExecutionError(f"source {source}: {text['comment']}")
-    return __utils__["quadlet_text.parse"](text, source)
+    return __utils__["quadlet_text.parse"](kind, text, source)
 
 
-def _pod_lines(lines):
-    """The unit of the pod that a container is in, with its drop-ins."""
-    pod = __utils__["quadlet_text.last"](lines, "Container", "Pod")
-    if not pod or pod.rpartition(".")[2] != "pod":
+def _shared():
+    """The shared socket directories with what is known of the daemon behind each."""
+    return {about["directory"]: about for about in __utils__["client_groups.declared"]().values()}
+
+
+def _complete(unit, groups):
+    """The unit with what it needs to survive, and to be contained if a socket is in front of it."""
+    if unit.kind != "container":
+        return __utils__["quadlet_defaults.complete"](unit)
+    shared, private = _shared(), __utils__["private_units.root"]()
+    protected = __utils__["quadlet_guard.needs_protection"](unit, shared, groups)
+    directories, names = __utils__["quadlet_guard.sockets"](unit, shared, private)
+    before = [shared[directory]["unit"] for directory in directories]
+    before += [
+        f"{__utils__['private_units.places'](name, f'{directory}/socket')['unit']}.socket"
+        for name in names
+        for directory in shared
+    ]
+    return __utils__["quadlet_defaults.complete"](unit, protected, before)
+
+
+def _refused(file, unit, user, groups):
+    """Why the unit may not have the sockets that it reaches."""
+    if unit.kind not in ("pod", "container", "volume"):
         return []
-    text = (
-        __utils__["quadlet_live.planned"](__context__).get(pod)
-        or __utils__["textfile.read"](__utils__["quadlet_files.path"](pod))
-        or ""
+    name = unit.last("Container", "Pod")
+    pod = None
+    if name and name.endswith(".pod"):
+        planned = __salt__["quadlet_live.planned"]()
+        text = planned.get(name) or __utils__["textfile.read"](__utils__["quadlet_files.path"](name)) or ""
+        pod = _with_drop_ins(name, __utils__["quadlet_text.parse"]("pod", text, name))
+    return __utils__["quadlet_guard.problems"](
+        _with_drop_ins(file, unit),
+        _shared(),
+        __utils__["private_units.root"](),
+        __utils__["client_groups.on_this_host"](),
+        user,
+        groups,
+        pod,
     )
-    return [*__utils__["quadlet_text.parse"](text, pod), *__utils__["quadlet_files.drop_ins"](pod)]
+
+
+def _with_drop_ins(file, unit):
+    paths = __utils__["quadlet_files.drop_ins"](file)
+    texts = [(path, __utils__["textfile.read"](path) or "") for path in paths]
+    return unit.with_lines_of([__utils__["quadlet_text.parse"](unit.kind, text, path) for path, text in texts])
 
 
 def _problems(file, text):
     """All that speaks against a text, and the units that the generator makes with it (none without a generator)."""
-    _, kind = __utils__["quadlet_files.split"](file)
-    lines = __utils__["quadlet_text.parse"](text, file)
-    others = [unit for name, unit in __utils__["quadlet_live.declared"](__context__).items() if name != file]
-    problems = __utils__["quadlet_files.name_problems"](file, lines, others)
-    keys = __utils__["quadlet_text.keys"](lines)
-    version = (
-        __utils__["quadlet_live.version"](__context__) if __utils__["quadlet_keys.needs_version"](kind, keys) else None
-    )
-    hints = __utils__["quadlet_keys.key_problems"](kind, keys, version)
+    kind = __utils__["quadlet_files.split"](file)[1]
+    unit = __utils__["quadlet_text.parse"](kind, text, file)
+    others = [other for name, other in __salt__["quadlet_live.declared"]().items() if name != file]
+    problems = __utils__["quadlet_files.name_problems"](file, unit, others)
+    version = None
+    if __utils__["quadlet_keys.needs_version"](unit):
+        version = __salt__["quadlet_live.version"]()
+    hints = __utils__["quadlet_keys.key_problems"](unit, version)
+    about = __salt__["quadlet_live.about"](file, text)
     if kind == "volume":
-        problems += _volume_problems(file, text)
+        problems += _volume_problems(about)
     if not __utils__["quadlet_generator.installed"]():
         if not __opts__.get("test"):
             raise CommandExecutionError(f"{file}: Podman is not installed; require sls infra.podman, which installs it")
         return [*problems, *hints], {}
-    errors, units = __utils__["quadlet_generator.new_errors"](
-        {**__utils__["quadlet_live.planned"](__context__), file: text}
-    )
+    if not __opts__.get("test"):  # an earlier state may yet build it
+        problems += __salt__["quadlet_live.image_problems"]([about])
+    planned = __salt__["quadlet_live.planned"]()
+    errors, units = __utils__["quadlet_generator.new_errors"](_folder(), {**planned, file: text})
     # What the generator accepts is right, even if our table has not heard of it.
     return [*problems, *(hints if errors else []), *errors], units
 
 
-def _volume_problems(file, text):
-    unit = __utils__["quadlet_files.about"](file, text)
-    if not __utils__["quadlet_podman.installed"]():
+def _volume_problems(about):
+    """A volume holds data, so it is not made anew: refused before the file says what is not so."""
+    present = __salt__["quadlet_live.volumes"]().get(about["resource"])
+    if present in (None, about["digest"]):
         return []
-    present = __utils__["quadlet_live.volumes"](__context__).get(unit["resource"])
-    if present in (None, unit["digest"]):
-        return []
-    return [__utils__["quadlet_plan.changed_volume"](file, unit["resource"])]
+    return [__utils__["quadlet_plan.changed_volume"](about["resource"])]
+
+
+def _folder():
+    return __utils__["quadlet_files.folder"]()
 
 
 def _access(path):
@@ -457,6 +499,5 @@ def _changes(decision):
     return changes
 
 
-def _decision(files):
-    known = __utils__["quadlet_live.known"](__context__, files)
-    return __utils__["quadlet_live.decision"](__context__, known)
+def _decision(files, renewed=()):
+    return __salt__["quadlet_live.decision"](__salt__["quadlet_live.known"](files), renewed)

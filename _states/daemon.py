@@ -5,7 +5,7 @@ Native daemons that must run, enabled at boot, as declared.
 from salt.exceptions import CommandExecutionError
 
 
-def running(name, units, enable=()):
+def running(name, units, enable=(), sockets=None):
     """
     Ensure daemons run, with the unit files and drop-ins that are there now.
 
@@ -19,9 +19,14 @@ def running(name, units, enable=()):
         Those of the units that must be enabled at boot by name. A template's
         instance that a generator pulls in (``postgresql@17-main.service``) is not one.
 
+    sockets
+        ``{unit: path}``: the Unix socket that the unit must listen on.
+
     Compares live facts: a unit that is not active is started; one whose
     process is older than a drop-in below ``/etc`` is restarted, also if the
-    drop-in was written by a run that was killed before it could restart it.
+    drop-in was written by a run that was killed before it could restart it;
+    so is one that does not listen on its socket, because somebody removed the
+    socket or started the daemon with another configuration.
 
     .. code-block:: yaml
 
@@ -29,9 +34,12 @@ def running(name, units, enable=()):
           daemon.running:
             - units: [valkey-server.service]
             - enable: [valkey-server.service]
+            - sockets: {valkey-server.service: /run/valkey/valkey.sock}
     """
+    sockets = sockets or {}
     try:
         current = __salt__["daemon.status"](units)
+        deaf = _deaf(sockets, current)
     except CommandExecutionError as error:
         return __utils__["results.failed"](name, str(error))
     changes = {}
@@ -40,6 +48,8 @@ def running(name, units, enable=()):
             changes[unit] = {"old": "not running", "new": "running"}
         elif state["stale_process"] or _would_be_stale(unit):
             changes[unit] = {"old": "running with an older configuration of the unit", "new": "restarted"}
+        elif unit in deaf:
+            changes[unit] = {"old": f"running, but not listening on {sockets[unit]}", "new": "restarted"}
         elif state["stale_unit"]:
             changes[unit] = {"old": "not read by systemd since it changed", "new": "read"}
         if unit in enable and not state["enabled"]:
@@ -51,10 +61,11 @@ def running(name, units, enable=()):
     try:
         __salt__["daemon.apply"](
             start=[unit for unit in units if not current[unit]["active"]],
-            restart=[unit for unit in units if current[unit]["stale_process"]],
+            restart=[unit for unit in units if current[unit]["stale_process"] or unit in deaf],
             enable=[unit for unit in enable if not current[unit]["enabled"]],
         )
         now = __salt__["daemon.status"](units)
+        deaf = _deaf(sockets, now)
     except CommandExecutionError as error:
         return __utils__["results.failed"](name, str(error))
     dead = [unit for unit in units if not now[unit]["active"]]
@@ -62,7 +73,21 @@ def running(name, units, enable=()):
         return __utils__["results.failed"](
             name, f"Started, but not running any more: {', '.join(dead)} (journalctl -u {dead[0]})"
         )
+    if deaf:
+        return __utils__["results.failed"](
+            name, f"Started, but not listening: {', '.join(f'{unit} on {sockets[unit]}' for unit in deaf)}", changes
+        )
     return __utils__["results.changed"](name, changes, f"Running as declared: {', '.join(units)}")
+
+
+def _deaf(sockets, current):
+    """The units that are active and do not listen on their sockets."""
+    return [
+        unit
+        for unit, path in sockets.items()
+        if current[unit]["active"]
+        and unit not in {listener["unit"] for listener in __salt__["unix_socket.listeners"](path)}
+    ]
 
 
 def _would_be_stale(unit):

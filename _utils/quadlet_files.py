@@ -102,7 +102,8 @@ def about(file, unit, digest):
     ``resource`` (what Podman calls the thing), ``digest`` (see
     ``quadlet_text``), ``uses`` (other Quadlet files that it names), ``pod``
     (the one it is in, or None), ``starts_with_pod``, ``image`` (or None),
-    ``pull`` (the policy, or None) and ``secrets`` (names of Podman secrets).
+    ``pull`` (the policy, or None), ``secrets`` (names of Podman secrets) and
+    ``declares`` (the pairs of key and value in its own section).
 
     unit
         As from ``quadlet_text``.
@@ -134,11 +135,11 @@ def about(file, unit, digest):
         "digest": digest,
         "uses": sorted({one for one in named if one.rpartition(".")[2] in SUFFIXES and "/" not in one}),
         "pod": pod,
-        "starts_with_pod": not last("StartWithPod")
-        or __utils__["quadlet_text.is_true"](lines, section, "StartWithPod"),
+        "starts_with_pod": not last("StartWithPod") or unit.is_true(unit.own, "StartWithPod"),
         "image": image,
         "pull": (last("Pull") or "").lower() or None,
         "secrets": [value.partition(",")[0] for value in values("Secret")],
+        "declares": [line[1:] for line in unit.lines if line[0] == unit.own and line[1]],
     }
 
 
@@ -160,10 +161,10 @@ def name_problems(file, unit, others):
         return [f"ServiceName={service}: write letters, digits and _.- only"]
     services = [f"{service}.service", *unit.words("Install", "Alias")]
     problems = []
-    for service in services:
-        owner = _owner(service, file) or next((other["file"] for other in others if other["service"] == service), None)
+    for name in services:
+        owner = next((other["file"] for other in others if other["service"] == name), None) or _owner(name, file)
         if owner:
-            problems.append(f"it would become {service} and take the place of {owner}: choose another name")
+            problems.append(f"it would become {name} and take the place of {owner}: choose another name")
     return problems
 
 

@@ -41,6 +41,7 @@ ALLOWED_OPTION = re.compile(
     r"|network-alias|no-host(name|s)|oom-score-adj|pids-limit|publish|pull|read-only(-tmpfs)?|retry(-delay)?|secret"
     r"|shm-size|stop-(signal|timeout)|timeout|tz|ulimit|umask"
 )
+FOLDER = "/etc/containers/systemd"  # what a relative path starts from
 MOUNT_OPTIONS = frozenset(
     {"ro", "nodev", "noexec", "nosuid", "bind", "rbind", "private", "rprivate", "slave", "rslave"}
 )
@@ -59,100 +60,96 @@ SPECIFIERS = {
 }
 
 
-def problems(kind, lines, user=None, socket_groups=(), pod_lines=()):
+def problems(unit, shared, private, gids, user=None, groups=(), pod=None):
     """
     Return why a unit may not have what it asks for, one sentence each with the way out; empty if it may.
 
-    kind
-        ``pod``, ``container`` or ``volume``. Others reach no socket.
+    unit
+        A pod, container or volume as from ``quadlet_text``, with its drop-ins. Others reach no socket.
 
-    lines
-        The unit as ``quadlet_text`` has it, with its drop-ins.
+    shared
+        The shared socket directories, ``{path: {"user": the daemon's, ...}}``.
+
+    private
+        The directory that holds the directories of all private sockets.
+
+    gids
+        The client groups' gids on this host, ``{group: gid}``.
 
     user
         The host's user that the state was given, by name. It may be missing
         on a host where an earlier state makes it.
 
-    socket_groups
+    groups
         Client groups that the state was given.
 
-    pod_lines
-        The unit of the pod that the container is in.
+    pod
+        The unit of the pod that a container is in, with its drop-ins.
     """
-    shared = {about["directory"]: group for group, about in __utils__["client_groups.declared"]().items()}
-    private = __utils__["private_units.root"]()
     found = []
-    protected = [f"socket group {group}" for group in socket_groups]
-    for how, source, options in _mounts(kind, lines):
-        reached = [directory for directory in (*shared, private) if _reaches(source, directory)]
-        if not reached:
-            continue
+    protected = [f"socket group {group}" for group in groups]
+    for how, source, options in _mounts(unit):
         if _inside(source, private):
             found += _mount_problems(how, source, options)
             continue
-        exactly = options is not None and [os.path.normpath(source)] == reached and reached[0] in shared
-        if kind != "container" or not exactly:
+        reached = [directory for directory in (*shared, private) if _reaches(source, directory)]
+        if reached and _is_form(unit, source, options, shared):
+            found += _mount_problems(how, source, options)
+            protected.append(how)
+        elif reached:
+            example = next(iter(shared))
             found.append(
                 f"{how} opens {', '.join(reached)}: mount a socket directory itself, in the container that needs it, "
-                f"with Volume={next(iter(shared))}:{next(iter(shared))}:ro; {WAY_OUT}"
+                f"with Volume={example}:{example}:ro; {WAY_OUT}"
             )
-            continue
-        found += _mount_problems(how, source, options)
-        protected.append(f"{how}")
-    if kind == "container":
-        found += _group_problems(lines)
+    if unit.kind == "container":
+        found += _group_problems(unit, gids)
         if protected:
-            reasons = _identity_problems(lines, user, pod_lines)
-            found += [f"{' and '.join(dict.fromkeys(protected))}: {reason}; {WAY_OUT}" for reason in reasons]
+            reasons = [*_user_problems(user, shared), *_identity_problems(unit, pod)]
+            asks = " and ".join(dict.fromkeys(protected))
+            found += [f"{asks}: {'; '.join(reasons)}; {WAY_OUT}"] if reasons else []
     return found
 
 
-def needs_protection(lines, socket_groups):
+def needs_protection(unit, shared, groups):
     """
     Return whether a container asks for a client group or mounts a shared socket directory.
     """
-    directories = [about["directory"] for about in __utils__["client_groups.declared"]().values()]
-    return bool(socket_groups) or any(
-        _reaches(source, directory) for _, source, _ in _mounts("container", lines) for directory in directories
-    )
+    return bool(groups) or any(_reaches(source, directory) for _, source, _ in _mounts(unit) for directory in shared)
 
 
-def units_before(lines):
+def sockets(unit, shared, private):
     """
-    Return the systemd units behind the sockets that a container mounts: it is to start after them.
-
-    They are the daemons of the shared directories, and the socket units of private ones.
+    Return which sockets' directories a container mounts: ``(shared directories, names of private ones)``.
     """
-    private = __utils__["private_units.root"]()
-    units = []
-    for _, source, _ in _mounts("container", lines):
-        for about in __utils__["client_groups.declared"]().values():
-            directory = about["directory"]
-            if _reaches(source, directory):
-                units.append(about["unit"])
-            elif _inside(source, private):
-                name = os.path.relpath(os.path.normpath(source), private).split("/")[0]
-                at = __utils__["private_units.places"](name, f"{directory}/socket")
-                units.append(f"{at['unit']}.socket")
-    return list(dict.fromkeys(units))
+    sources = [source for _, source, _ in _mounts(unit)]
+    reached = [directory for directory in shared if any(_reaches(source, directory) for source in sources)]
+    inner = [
+        os.path.relpath(os.path.realpath(path), os.path.realpath(private)) for path in sources if _inside(path, private)
+    ]
+    return reached, [path.split("/")[0] for path in inner]
 
 
-def _mounts(kind, lines):
+def _is_form(unit, source, options, shared):
+    """Whether a container mounts a shared socket directory in the one way that is judged: itself, by Volume=."""
+    return unit.kind == "container" and options is not None and os.path.normpath(source) in shared
+
+
+def _mounts(unit):
     """
     What of the host a unit brings into a container: ``(how, path, options)``.
 
-    Options are None where the mount is not of the one form that can be judged.
+    Options are None where the mount is not written as ``Volume=``.
     """
-    section = __utils__["quadlet_text.section"](kind)
     found = []
-    for value in __utils__["quadlet_text.values"](lines, section, "Volume"):
+    for value in unit.values(unit.own, "Volume"):
         found += _volume(f"Volume={value}", value, judged=True)
-    for value in __utils__["quadlet_text.words"](lines, section, "Mount"):
+    for value in unit.words(unit.own, "Mount"):
         found += [(f"Mount={value}", path, None) for path in _mount_sources(value)]
-    for key in ("Rootfs", "Device") if kind != "pod" else ():
-        for value in __utils__["quadlet_text.values"](lines, section, key):
+    for key in ("Rootfs", "Device"):
+        for value in unit.values(unit.own, key):
             found.append((f"{key}={value}", _expanded(value.partition(":")[0]), None))
-    found += _argument_mounts(__utils__["quadlet_text.words"](lines, section, "PodmanArgs"))
+    found += _argument_mounts(unit.words(unit.own, "PodmanArgs"))
     return [entry for entry in found if entry[1].startswith("/")]
 
 
@@ -207,9 +204,7 @@ def _expanded(path):
     if "$" in path:
         return "/"
     path = re.sub(r"%[a-zA-Z%]", lambda found: SPECIFIERS.get(found[0], found[0]), path)
-    if path.startswith("."):
-        return os.path.join(__utils__["quadlet_files.folder"](), path)  # noqa: PTH118 - text, not a file
-    return path
+    return os.path.normpath(f"{FOLDER}/{path}") if path.startswith(".") else path
 
 
 def _inside(path, directory):
@@ -225,7 +220,7 @@ def _reaches(path, directory):
 
 def _mount_problems(how, source, options):
     if options is None:
-        return [f"{how}: mount a socket directory with Volume={source}:{source}:ro, the one form that is understood"]
+        return [f"{how}: mount a socket directory with Volume={source}:{source}:ro, the one form that is judged"]
     if "ro" not in options:
         return [f"{how}: a socket directory is mounted read-only; write {source}:...:ro"]
     refused = [option for option in options if option not in MOUNT_OPTIONS]
@@ -235,42 +230,39 @@ def _mount_problems(how, source, options):
     return []
 
 
-def _group_problems(lines):
+def _group_problems(unit, gids):
     """A client group that is not asked for by its name would come past the checks and the facts."""
-    gids = __utils__["client_groups.on_this_host"]()
-    listed = __utils__["quadlet_text.values"](lines, "Container", "GroupAdd")
     return [
         f"GroupAdd={value} is the client group {group}: ask for it with socket_groups: [{group}]"
-        for value in listed
+        for value in unit.values("Container", "GroupAdd")
         for group, gid in gids.items()
         if value in (group, str(gid))
     ]
 
 
-def _identity_problems(lines, user, pod_lines):
+def _identity_problems(unit, pod):
     """Ways for the process in the container to be somebody else than the service's own user."""
 
     def values(key):
-        return __utils__["quadlet_text.values"](lines, "Container", key)
+        return unit.values("Container", key)
 
-    found = _user_problems(user)
+    found = []
     if [value.lower() for value in values("DropCapability")] != ["all"]:
         found.append("it must have DropCapability=all and nothing else there")
-    if not __utils__["quadlet_text.is_true"](lines, "Container", "NoNewPrivileges"):
+    if not unit.is_true("Container", "NoNewPrivileges"):
         found.append("it must have NoNewPrivileges=true")
     found += [f"{key}= is not allowed with a shared socket" for key in FORBIDDEN if values(key)]
     found += [
-        f"its pod has {key}=, which is not allowed with a shared socket"
-        for key in FORBIDDEN
-        if __utils__["quadlet_text.values"](list(pod_lines), "Pod", key)
+        f"GroupAdd={group} is not allowed" for group in values("GroupAdd") if group in ("0", "root", "keep-groups")
     ]
-    found += [
-        f"GroupAdd={value} is not allowed" for value in values("GroupAdd") if value in ("0", "root", "keep-groups")
-    ]
-    found += _argument_problems("PodmanArgs", __utils__["quadlet_text.words"](lines, "Container", "PodmanArgs"))
-    found += _argument_problems(
-        "its pod's PodmanArgs", __utils__["quadlet_text.words"](list(pod_lines), "Pod", "PodmanArgs")
-    )
+    # To crun these are orders, such as to keep the groups of whoever starts the container.
+    found += [f"Annotation={value} is not allowed" for value in values("Annotation") if "run.oci." in value]
+    found += _argument_problems("PodmanArgs", unit.words("Container", "PodmanArgs"))
+    if pod:
+        found += [
+            f"its pod has {key}=, not allowed with a shared socket" for key in FORBIDDEN if pod.values("Pod", key)
+        ]
+        found += _argument_problems("its pod's PodmanArgs", pod.words("Pod", "PodmanArgs"))
     return found
 
 
@@ -286,7 +278,7 @@ def _argument_problems(where, words):
     return found
 
 
-def _user_problems(user):
+def _user_problems(user, shared):
     if not user:
         return ["it must run as the service's own user, not as the image's: say user: NAME in the state"]
     if user == "root":
@@ -301,16 +293,16 @@ def _user_problems(user):
     sharing = [entry.pw_name for entry in pwd.getpwall() if entry.pw_uid == account.pw_uid and entry.pw_name != user]
     if sharing:
         found.append(f"user {user} shares uid {account.pw_uid} with {', '.join(sharing)}: it must be the service's own")
-    for about in __utils__["client_groups.declared"]().values():
-        if account.pw_uid in _uids_of_daemon(about):
-            found.append(f"user {user} owns {about['directory']}: to that database it would be the superuser")
+    for directory, about in shared.items():
+        if account.pw_uid in _uids_of_daemon(directory, about["user"]):
+            found.append(f"user {user} owns {directory}: to that database it would be the superuser")
     return found
 
 
-def _uids_of_daemon(about):
+def _uids_of_daemon(directory, user):
     uids = set()
     with contextlib.suppress(KeyError):
-        uids.add(pwd.getpwnam(about["user"]).pw_uid)
+        uids.add(pwd.getpwnam(user).pw_uid)
     with contextlib.suppress(FileNotFoundError):
-        uids.add(Path(about["directory"]).stat().st_uid)
+        uids.add(Path(directory).stat().st_uid)
     return uids

@@ -135,7 +135,7 @@ def needs_version(unit):
 
 
 def _own_keys(unit):
-    return [(section, key) for section, key in unit.keys() if section in (unit.own, "Quadlet")]
+    return [(section, key) for section, key in unit.pairs() if section in (unit.own, "Quadlet")]
 
 
 def _since(section, key):

@@ -43,8 +43,10 @@ def decide(files, declared, systemd, podman):
         What is known of all Quadlet files of the host.
 
     systemd
-        ``{service: {property: value}}`` with LoadState, ActiveState, SubState and NeedDaemonReload, and
-        ``generated``, the digest in the unit that the generator last made.
+        ``{service: {property: value}}`` with LoadState, ActiveState, SubState
+        and NeedDaemonReload, ``generated``, the digest in the unit that the
+        generator last made, and ``edited``, whether that unit says something
+        else than the file although it has its digest.
 
     podman
         ``containers``, ``networks``, ``volumes``, ``images`` (id by name) and
@@ -56,7 +58,7 @@ def decide(files, declared, systemd, podman):
         state = systemd[unit["service"]]
         if state["LoadState"] == "not-found":
             decision["reload"] = f"{unit['service']} is unknown to systemd"
-        elif state["NeedDaemonReload"] == "yes" or state["generated"] != unit["digest"]:
+        elif state["NeedDaemonReload"] == "yes" or state["generated"] != unit["digest"] or state["edited"]:
             decision["reload"] = f"systemd has an older {unit['service']}"
         judge = {"network": _network, "volume": _volume, "image": _image}.get(unit["kind"], _container)
         action, reason = judge(unit, state, podman)
@@ -84,6 +86,8 @@ def _container(unit, state, podman):
         return "restart", "its container is gone" if found is None else f"its container is {found['state']}"
     if found["digest"] != unit["digest"]:
         return "restart", "runs with another definition"
+    if state["edited"]:
+        return "restart", "was perhaps started from a file that had been edited by hand"
     image = podman["images"].get(unit["image"])
     if image and found["image"] != image:
         return "restart", f"runs an older image than {unit['image']} is now"
@@ -114,18 +118,18 @@ def _volume(unit, state, podman):
         return ("start", down) if down else ("restart", f"volume {name} is gone")
     # One without our label was there before, restored from a backup perhaps: it is taken as it is.
     if volumes[name] not in (None, unit["digest"]):
-        return "refuse", changed_volume(unit["file"], name)
+        return "refuse", f"{unit['file']}: {changed_volume(name)}"
     return ("start", down) if down else (None, None)
 
 
-def changed_volume(file, name):
+def changed_volume(name):
     """
     Return the text of the refusal to change a volume that holds data.
     """
     return (
-        f"{file}: volume {name} was made from another definition, and only removing it would change that. Data is "
-        f"never removed here: declare a volume of another name, or save the data (podman volume export {name}), stop "
-        f"what uses it, remove it (podman volume rm {name}), and import the data after the next run"
+        f"volume {name} was made from another definition, and only removing it would change that. Data is never "
+        f"removed here: declare a volume of another name, or save the data (podman volume export {name}), stop what "
+        f"uses it, remove it (podman volume rm {name}), and import the data after the next run"
     )
 
 

@@ -83,23 +83,34 @@ def volumes():
     return {entry["Name"]: (entry.get("Labels") or {}).get(DIGEST_LABEL) for entry in _listed("volume", "ls")}
 
 
-def image_id(name):
+def images():
     """
-    Return the id of a local image by its full name, None if the store does not know that name.
+    Return the local images by all their names, ``{name: id}``.
     """
-    wanted = {name, f"{name}:latest"} if ":" not in name.rpartition("/")[2] else {name}
+    found = {}
     for listing in sorted(_graph_root().glob("*-images/images.json")):
         for image in _stored(listing) or []:
-            if wanted & set(image.get("names") or []) or name.removeprefix("sha256:") == image["id"]:
-                return image["id"]
-    return None
+            found.update(dict.fromkeys([*(image.get("names") or []), image["id"]], image["id"]))
+    return found
+
+
+def image_id(name, images):
+    """
+    Return the id of a local image by its full name, None if there is no such name.
+
+    images
+        As returned by ``images``.
+    """
+    if ":" not in name.rpartition("/")[2] and f"{name}:latest" in images:
+        return images[f"{name}:latest"]
+    return images.get(name.removeprefix("sha256:"))
 
 
 def has_image(name):
     """
     Return whether a container could start from a local image, also by a short name.
     """
-    return image_id(name) is not None or _ask("image", "exists", name)
+    return image_id(name, images()) is not None or _ask("image", "exists", name)
 
 
 def pull(name):

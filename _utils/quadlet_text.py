@@ -46,7 +46,7 @@ class Unit:
         """
         return list(dict.fromkeys(section for section, _, _ in self.lines if section))
 
-    def keys(self):
+    def pairs(self):
         """
         Return the pairs of section and key, in order, each once.
         """

@@ -27,9 +27,10 @@ def add_arguments(parser):
         "--machine", metavar="NAME", help="a converged lab machine that is up, instead of one of its own"
     )
     where.add_argument("--here", action="store_true", help="this host itself, which must be converged")
+    where.add_argument("--suite", default="trixie", help="Debian release of the machine that is made (default: trixie)")
 
 
-def in_a_machine(script, arguments, machine=None):
+def in_a_machine(script, arguments, options):
     """
     Run a benchmark inside a lab machine with ``--here``, and return its exit code.
 
@@ -39,16 +40,17 @@ def in_a_machine(script, arguments, machine=None):
     arguments
         What it is given besides ``--here``.
 
-    machine
-        A converged machine that is up. By default one is made, and deleted afterwards.
+    options
+        As parsed: ``machine``, a converged one that is up; without, one of ``suite`` is made and deleted afterwards.
 
     Raises Failure if there is no such machine, or none can be made.
     """
     command = [str(INSIDE / script.relative_to(TREE)), "--here", *arguments]
-    if machine:
-        check_tree(machine)
-        return inside(machine, *command)
-    lab("up", MACHINE)
+    if options.machine:
+        check_tree(options.machine)
+        return inside(options.machine, *command)
+    # With a suite, bin/lab refuses to take a machine that somebody else made.
+    lab("up", MACHINE, f"--suite={options.suite}")
     try:
         if inside(MACHINE, str(INSIDE / "bin/bootstrap"), stdout=sys.stderr) != 0:
             raise Failure(f"bin/bootstrap failed in the machine {MACHINE}; what it said is above")

@@ -17,4 +17,7 @@ sys.meta_path[:] = [importer for importer in sys.meta_path if hasattr(importer, 
 def results():
     """The functions that states answer with, under the names ``__utils__`` gives them."""
     module = load("utils", "results")
-    return {f"results.{name}": getattr(module, name) for name in ("planned_files", "unchanged", "planned", "changed", "failed")}
+    return {
+        f"results.{name}": getattr(module, name)
+        for name in ("planned_files", "unchanged", "planned", "changed", "failed")
+    }

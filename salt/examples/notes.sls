@@ -53,6 +53,7 @@ Notes has a network of its own:
     - name: notes
     - definition:
         Network:
+          NetworkName: notes
           Options: isolate=true
     - require:
       - sls: infra.podman
@@ -63,6 +64,7 @@ Notes has a pod:
     - name: notes
     - definition:
         Pod:
+          PodName: notes
           Network: notes.network
           PublishPort: "{{ notes.listen }}:{{ notes.port }}:8080"
     - require:
@@ -75,6 +77,7 @@ Notes has a container:
     - socket_groups: [postgres-clients, valkey-clients]
     - definition:
         Container:
+          ContainerName: notes-web
           Pod: notes.pod
           Image: localhost/notes:1
           Pull: never

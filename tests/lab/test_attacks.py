@@ -259,6 +259,7 @@ Wiki has a container:
     - name: wiki
     - definition:
         Container:
+          ContainerName: wiki
           Image: localhost/notes-root:1
           Pull: never
           PublishPort: "127.0.0.1:8081:8080"

@@ -24,6 +24,28 @@ def test_ownership_and_mode_of_directories_and_sockets_are_repaired(main, path, 
     assert main.stat(path) == wanted
 
 
+@pytest.mark.parametrize(
+    ("damage", "state"),
+    [
+        ("rm /run/valkey/valkey.sock", "Valkey runs"),
+        ("rm /run/postgresql/.s.PGSQL.5432", "PostgreSQL runs"),
+        ("mv /run/valkey/valkey.sock /run/valkey/elsewhere.sock", "Valkey runs"),
+    ],
+)
+def test_a_socket_that_is_gone_comes_back(main, damage, state):
+    main.sh(damage)
+    plan, run = main.apply(test=True), main.converge()
+    assert plan.planned == run.changed == {state}
+    main.sh("rm -f /run/valkey/elsewhere.sock")
+
+
+def test_a_daemon_started_with_another_configuration_is_brought_back(main):
+    main.sh("printf 'port 6379\\n' > /etc/valkey/valkey.conf; systemctl restart valkey-server.service")
+    assert main.apply(test=True).failed == {}
+    assert {"Valkey's configuration", "Valkey runs"} <= main.converge().changed
+    assert main.verify()["Valkey has no TCP listener"][0]
+
+
 def test_a_daemon_that_was_stopped_runs_again(main):
     main.run("systemctl", "stop", "valkey-server.service")
     plan, run = main.apply(test=True), main.converge()

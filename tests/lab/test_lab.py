@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from machine import LAB, Machine, lab
+from machine import LAB, Machine, eventually, lab
 
 NAME = "t-lab"
 
@@ -28,6 +28,14 @@ def test_a_machine_is_bare(one):
 def test_exec_passes_the_exit_code_and_both_directions(one):
     assert one.run("sh", "-c", "exit 7", check=False).returncode == 7
     assert one.run("cat", text="hello").stdout == "hello"
+
+
+def test_a_command_ends_with_the_exec_that_started_it(one):
+    process = one.popen("sleep", "4711")
+    eventually(lambda: "4711" in one.sh("cat /proc/[0-9]*/cmdline | tr '\\0' ' '"), 10, "the command runs")
+    process.terminate()
+    process.wait(timeout=10)
+    eventually(lambda: "4711" not in one.sh("cat /proc/[0-9]*/cmdline | tr '\\0' ' '"), 10, "the command is gone")
 
 
 def test_the_tree_is_there_and_read_only(one):

@@ -67,6 +67,8 @@ PostgreSQL runs:
   daemon.running:
     - units: [{{ postgresql.unit }}, postgresql.service]
     - enable: [postgresql.service]
+    - sockets:
+        {{ postgresql.unit }}: {{ postgresql.socket }}
     - require:
       - file: PostgreSQL comes back after a crash
       - file: PostgreSQL's settings

@@ -48,6 +48,8 @@ Valkey runs:
   daemon.running:
     - units: [{{ valkey.unit }}]
     - enable: [{{ valkey.unit }}]
+    - sockets:
+        {{ valkey.unit }}: {{ valkey.socket }}
     - require:
       - unix_socket: Valkey's socket directory admits its clients
       - file: Valkey leaves its socket directory alone

@@ -9,6 +9,7 @@ from tree import load
 daemon = load("states", "daemon")
 
 UNIT = "valkey-server.service"
+SOCKET = "/run/valkey/valkey.sock"
 WELL = {"loaded": True, "active": True, "enabled": True, "stale_unit": False, "stale_process": False}
 
 
@@ -20,6 +21,12 @@ class Host:
         self.calls = []
         self.survives = True
         self.refuses = None
+        self.listening = True
+        self.listens_when_started = True
+
+    def listeners(self, path):
+        assert path == SOCKET
+        return [{"unit": UNIT if self.listening else "impostor.service", "pid": 1}]
 
     def status(self, units):
         if self.refuses == "status":
@@ -32,6 +39,7 @@ class Host:
             raise CommandExecutionError("systemctl start: failed, see the journal")
         for unit in self.units.values():
             unit["stale_unit"] = False
+        self.listening = self.listening or self.listens_when_started
         for unit in [*start, *restart]:
             self.units[unit].update(active=self.survives, stale_process=False)
         for unit in enable:
@@ -42,7 +50,10 @@ class Host:
 def running(monkeypatch, results):
     def call(host, test, earlier=None, **arguments):
         monkeypatch.setattr(
-            daemon, "__salt__", {"daemon.status": host.status, "daemon.apply": host.apply}, raising=False
+            daemon,
+            "__salt__",
+            {"daemon.status": host.status, "daemon.apply": host.apply, "unix_socket.listeners": host.listeners},
+            raising=False,
         )
         monkeypatch.setattr(daemon, "__utils__", results, raising=False)
         monkeypatch.setattr(daemon, "__opts__", {"test": test}, raising=False)
@@ -133,3 +144,22 @@ def test_a_plan_counts_with_the_drop_ins_that_the_same_run_would_write(running, 
     answer = running(Host(), True, earlier={tag: {"result": result}})
     assert (answer["result"] is None) == planned
     assert bool(answer["changes"]) == planned
+
+
+def test_a_daemon_that_does_not_listen_on_its_socket_is_restarted(running):
+    host = Host()
+    host.listening = False
+    plan = running(host, True, sockets={UNIT: SOCKET})
+    assert host.calls == []
+    done = running(host, False, sockets={UNIT: SOCKET})
+    assert plan["changes"] == done["changes"] != {}
+    assert host.calls == [{"start": [], "restart": [UNIT], "enable": []}]
+    assert running(host, False, sockets={UNIT: SOCKET})["changes"] == {}
+
+
+def test_a_daemon_that_still_does_not_listen_after_a_restart_is_a_failure(running):
+    host = Host()
+    host.listening = host.listens_when_started = False
+    result = running(host, False, sockets={UNIT: SOCKET})
+    assert result["result"] is False
+    assert SOCKET in result["comment"]
