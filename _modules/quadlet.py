@@ -29,7 +29,7 @@ import difflib
 import os
 from pathlib import Path
 
-from salt.exceptions import CommandExecutionError, SaltInvocationError
+from salt.exceptions import CommandExecutionError, SaltInvocationError, SaltRenderError
 
 MODE = 0o644  # the unit that the generator makes of a file is as readable: less would only pretend
 
@@ -385,7 +385,10 @@ def _unit(kind, definition, source, context):
     template = __salt__["cp.get_file_str"](source, environment)
     if not template:
         raise CommandExecutionError(f"source {source} is missing or empty")
-    text = __salt__["file.apply_template_on_contents"](template, "jinja", context, {}, environment)
+    try:
+        text = __salt__["file.apply_template_on_contents"](template, "jinja", context, {}, environment)
+    except SaltRenderError as error:
+        raise CommandExecutionError(f"source {source}: {error}") from error
     if not isinstance(text, str):  # what the function answers instead of raising
         raise CommandExecutionError(f"source {source}: {text['comment']}")
     return __utils__["quadlet_text.parse"](kind, text, source)

@@ -3,6 +3,7 @@ PostgreSQL's socket: whether somebody listens, how to connect, and how statement
 """
 
 import contextlib
+import ctypes
 import os
 import pwd
 import socket
@@ -135,11 +136,18 @@ def plain(value):
 
 @contextlib.contextmanager
 def _being(uid):
-    """Have another effective uid for the kernel's eyes; all threads have it, so only around the call that needs it."""
+    """
+    Have another effective uid, which is what the server is told, and root's rights to files as before.
+
+    Without the second, a socket with a wrong owner could not be reached by the
+    run that is to repair it: setfsuid(2), capabilities(7). All threads have the
+    effective uid, so only around the call that needs it.
+    """
     before = os.geteuid()
     if before not in (0, uid):
         raise CommandExecutionError(f"only root or {SUPERUSER} can be PostgreSQL's superuser: use sudo")
     os.seteuid(uid)
+    ctypes.CDLL(None).setfsuid(before)
     try:
         yield
     finally:

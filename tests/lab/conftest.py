@@ -81,9 +81,7 @@ def main_machine(copy_of_prepared):
 
 @pytest.fixture
 def main(main_machine):
-    """The shared machine, converged and healthy before and after the test."""
-    main_machine.converge()
-    main_machine.healthy()
+    """The shared machine for a test that changes something there: converged and healthy again afterwards."""
     yield main_machine
     main_machine.converge()
     main_machine.healthy()

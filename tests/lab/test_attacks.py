@@ -34,6 +34,12 @@ SAFE = {
 }
 
 
+@pytest.fixture
+def main(main_machine):
+    """The shared machine without a run after each test: these try to change it, and clean up where they succeed."""
+    return main_machine
+
+
 def in_container(main, script, *arguments, options=()):
     """What a Python script prints in a container started by hand, with the socket directories mounted."""
     command = ["podman", "run", "--rm", "--network=none", "--entrypoint=python3", *options]
