@@ -12,9 +12,11 @@ How the configuration files get into the running server is the matter of
 """
 
 import os
+from pathlib import Path
 
 from salt.exceptions import SaltInvocationError
 
+DATA = Path("/var/lib/postgresql")  # Debian: VERSION/CLUSTER below it
 QUERY_AS_TIMEOUT = 30  # seconds; a check that takes longer has failed
 MAINTENANCE_DATABASE = "postgres"
 CONTEXT_KEY = "postgresql.connection."
@@ -83,6 +85,19 @@ def server():
     if not __utils__["postgresql_server.listens"]():
         return {"accepting": False, "version": None}
     return {"accepting": True, "version": _run("SHOW server_version")[0]["server_version"].split()[0]}
+
+
+def clusters():
+    """
+    Return the data directories of Debian's clusters on this host, whether their servers run or not.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call postgresql.clusters
+    """
+    return sorted(str(path.parent) for path in DATA.glob("*/*/PG_VERSION"))
 
 
 def role(name):

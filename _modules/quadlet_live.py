@@ -367,21 +367,37 @@ def remove(files):
     """
     found = remnants(files)
     services = list(found["services"])
-    __utils__["units.act"]("stop", services)
-    forget()
-    failed = [service for service, state in systemd(services).items() if state["ActiveState"] == "failed"]
-    __utils__["units.act"]("reset-failed", failed)
+    # systemd does not know how to stop what has no unit any more: it would kill Podman's own process in it.
+    orphaned = [service for service, state in systemd(services).items() if state["LoadState"] == "not-found"]
+    _remove_leftovers(orphaned)
+    _stop(services)
     for path in found["paths"]:
         Path(path).unlink(missing_ok=True)
     if services or found["paths"]:
         __utils__["units.daemon_reload"]()
     forget()
-    left = [facts for service, facts in containers().items() if service in services]
-    __utils__["quadlet_podman.remove_leftovers"](
-        [facts["container"] for facts in left if not facts["infra"]], [facts["pod"] for facts in left if facts["infra"]]
-    )
+    _remove_leftovers(services)
     __utils__["quadlet_podman.remove_networks"](found["networks"])
     forget()
+
+
+def _stop(services):
+    forget()
+    # systemctl refuses to stop what it does not know, and that is down.
+    up = [service for service, state in systemd(services).items() if state["ActiveState"] not in ("inactive", "failed")]
+    __utils__["units.act"]("stop", up)
+    forget()
+    failed = [service for service, state in systemd(services).items() if state["ActiveState"] == "failed"]
+    __utils__["units.act"]("reset-failed", failed)
+
+
+def _remove_leftovers(services):
+    """Remove what Podman still has of units."""
+    left = [facts for service, facts in containers().items() if service in services]
+    pods = [facts["pod"] for facts in left if facts["infra"]]
+    alone = [facts["container"] for facts in left if not facts["infra"]]
+    if left:
+        __utils__["quadlet_podman.remove_leftovers"](alone, pods)
 
 
 def _once(key, function):

@@ -82,12 +82,13 @@ def running(name, units, enable=(), sockets=None):
 
 def _deaf(sockets, current):
     """The units that are active and do not listen on their sockets."""
-    return [
-        unit
-        for unit, path in sockets.items()
-        if current[unit]["active"]
-        and unit not in {listener["unit"] for listener in __salt__["unix_socket.listeners"](path)}
-    ]
+    return [unit for unit, path in sockets.items() if current[unit]["active"] and not _listens(unit, path)]
+
+
+def _listens(unit, path):
+    if __salt__["unix_socket.stat"](path)["type"] != "socket":
+        return False
+    return unit in {listener["unit"] for listener in __salt__["unix_socket.listeners"](path)}
 
 
 def _would_be_stale(unit):

@@ -4,6 +4,7 @@ PostgreSQL's roles, databases, extensions and settings, compared with the runnin
 
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
+STOPPED = "The server is down, so this cannot be planned; the run will start it and compare then"
 NOT_RUNNING = "PostgreSQL does not listen on its socket: the state that runs the server must come before this one"
 ALL = ["CONNECT", "CREATE", "TEMPORARY"]
 NEVER = {"superuser": False, "createrole": False, "replication": False, "bypassrls": False}
@@ -344,8 +345,11 @@ def _spelt_alike(word):
 def _converge(name, differences, apply, fine):
     """Read, plan, gate, act, read back."""
     try:
-        if not __opts__["test"] and not __salt__["postgresql.server"]()["accepting"]:
-            return __utils__["results.failed"](name, NOT_RUNNING)
+        if not __salt__["postgresql.server"]()["accepting"]:
+            if not __opts__["test"]:
+                return __utils__["results.failed"](name, NOT_RUNNING)
+            if __salt__["postgresql.clusters"]():
+                return __utils__["results.unchanged"](name, STOPPED)
         changes = differences()
         if not changes:
             return __utils__["results.unchanged"](name, fine)

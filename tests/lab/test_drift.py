@@ -40,7 +40,8 @@ def test_a_socket_that_is_gone_comes_back(main, damage, state):
 
 
 def test_a_daemon_started_with_another_configuration_is_brought_back(main):
-    main.sh("printf 'port 6379\\n' > /etc/valkey/valkey.conf; systemctl restart valkey-server.service")
+    main.sh("sed -i 's/^port 0/port 6379/; /^unixsocket/d' /etc/valkey/valkey.conf")
+    main.run("systemctl", "restart", "valkey-server.service")
     assert main.apply(test=True).failed == {}
     assert {"Valkey's configuration", "Valkey runs"} <= main.converge().changed
     assert main.verify()["Valkey has no TCP listener"][0]

@@ -7,8 +7,8 @@ Client groups are published as facts:
   facts.published:
     - reload_grains: {{ salt["facts.stale"]() }}
     - require:
-      - group: postgres-clients
-      - group: valkey-clients
+      - sls: infra.postgresql
+      - sls: infra.valkey
 
 The facts are valid:
   facts.valid:

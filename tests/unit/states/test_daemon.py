@@ -22,6 +22,7 @@ class Host:
         self.survives = True
         self.refuses = None
         self.listening = True
+        self.type = "socket"
         self.listens_when_started = True
 
     def listeners(self, path):
@@ -40,6 +41,7 @@ class Host:
         for unit in self.units.values():
             unit["stale_unit"] = False
         self.listening = self.listening or self.listens_when_started
+        self.type = "socket"
         for unit in [*start, *restart]:
             self.units[unit].update(active=self.survives, stale_process=False)
         for unit in enable:
@@ -52,7 +54,12 @@ def running(monkeypatch, results):
         monkeypatch.setattr(
             daemon,
             "__salt__",
-            {"daemon.status": host.status, "daemon.apply": host.apply, "unix_socket.listeners": host.listeners},
+            {
+                "daemon.status": host.status,
+                "daemon.apply": host.apply,
+                "unix_socket.listeners": host.listeners,
+                "unix_socket.stat": lambda path: {"type": host.type},
+            },
             raising=False,
         )
         monkeypatch.setattr(daemon, "__utils__", results, raising=False)
@@ -146,9 +153,10 @@ def test_a_plan_counts_with_the_drop_ins_that_the_same_run_would_write(running, 
     assert bool(answer["changes"]) == planned
 
 
-def test_a_daemon_that_does_not_listen_on_its_socket_is_restarted(running):
+@pytest.mark.parametrize("there", ["socket", "absent"])
+def test_a_daemon_that_does_not_listen_on_its_socket_is_restarted(running, there):
     host = Host()
-    host.listening = False
+    host.listening, host.type = False, there
     plan = running(host, True, sockets={UNIT: SOCKET})
     assert host.calls == []
     done = running(host, False, sockets={UNIT: SOCKET})

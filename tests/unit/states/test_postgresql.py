@@ -24,7 +24,7 @@ OPTIONS = {
 
 class Host:
     def __init__(self, accepting=True):
-        self.accepting = accepting
+        self.accepting, self.clusters = accepting, []
         self.roles = {"notes": {**PLAIN, **NEVER}, "backup": {**PLAIN, **NEVER}}
         self.databases, self.installed, self.available = {}, set(), {"notes"}
         self.status = {"errors": [], "unread": [], "pending_restart": [], "places": ["/etc/postgresql/17/main"]}
@@ -33,6 +33,7 @@ class Host:
     def functions(self):
         answers = {
             "postgresql.server": lambda: {"accepting": self.accepting, "version": "17.6"},
+            "postgresql.clusters": lambda: self.clusters,
             "postgresql.role": lambda name: self.roles.get(name, {}),
             "postgresql.database": lambda name: self.databases.get(name, {}),
             "postgresql.extension": lambda name, database: {
@@ -262,6 +263,15 @@ def test_without_a_server_it_is_planned_and_a_run_fails(apply, function):
     result = apply(function, host, test=False)
     assert (result["result"], host.acted) == (False, [])
     assert "must come before" in result["comment"]
+
+
+@pytest.mark.parametrize("function", [*OPTIONS, "settings_applied"])
+def test_what_a_server_that_is_down_holds_cannot_be_planned(apply, function):
+    host = Host(accepting=False)
+    host.clusters = ["/var/lib/postgresql/17/main"]
+    plan = apply(function, host, test=True)
+    assert (plan["result"], plan["changes"]) == (True, {})
+    assert apply(function, host, test=False)["result"] is False
 
 
 @pytest.mark.parametrize("function", [*(name for name in OPTIONS if name.endswith("absent")), "settings_applied"])
