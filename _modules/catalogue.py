@@ -319,6 +319,8 @@ def _postgresql(settings):
         "config_directory": f"/etc/postgresql/{version}/main",
         "socket": "/run/postgresql/.s.PGSQL.5432",
         "settings": {key: _postgresql_literal(value) for key, value in configured.items()},
+        # The files decide these, whatever ALTER SYSTEM says.
+        "decided": ["listen_addresses", "unix_socket_directories", "unix_socket_permissions", *configured],
     }
 
 

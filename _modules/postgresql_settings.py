@@ -5,6 +5,7 @@ All of it is asked of the server as it is now, so it does not matter which run
 wrote the files.
 """
 
+import re
 import subprocess
 import time
 from pathlib import Path
@@ -14,6 +15,7 @@ from salt.exceptions import CommandExecutionError
 RELOAD_TIMEOUT = 10  # seconds; the server acts on the signal at once
 CHECK_TIMEOUT = 30  # seconds; for reading the configuration files once
 POLL_INTERVAL = 0.01  # seconds
+SETTING = re.compile(r"[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)?")
 
 PLACES = """
 SELECT current_setting('config_file') AS config_file, current_setting('hba_file') AS hba_file,
@@ -70,6 +72,43 @@ def status():
         "pending_restart": pending,
         "places": sorted({str(path) for path in kept}),
     }
+
+
+def overridden(names):
+    """
+    Return those of the settings that ``ALTER SYSTEM`` has set: ``postgresql.auto.conf`` outranks every other file.
+
+    names
+        List of settings.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call postgresql_settings.overridden '[listen_addresses]'
+    """
+    rows = _ask("SELECT DISTINCT name FROM pg_file_settings WHERE sourcefile LIKE '%/postgresql.auto.conf'")
+    return sorted({row["name"] for row in rows} & set(names))
+
+
+def reset(names):
+    """
+    Undo ``ALTER SYSTEM`` for some settings: ``ALTER SYSTEM RESET``. The server takes it over when it is reloaded.
+
+    names
+        List of settings.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call postgresql_settings.reset '[max_connections]'
+    """
+    for name in names:
+        if not SETTING.fullmatch(name):
+            raise CommandExecutionError(f"{name!r} is not the name of a PostgreSQL setting")
+        _ask(f"ALTER SYSTEM RESET {name}")
+    return True
 
 
 def pending_restart():

@@ -351,7 +351,8 @@ def remnants(files):
         state = systemd([service])[service]
         # A unit of that name which comes from elsewhere is somebody else's.
         ours = state["LoadState"] == "loaded" and state["SourcePath"] == path
-        orphaned = state["LoadState"] == "not-found" and service in containers()
+        made_once = unit["kind"] not in ("pod", "container") and state["ActiveState"] == "active"
+        orphaned = state["LoadState"] == "not-found" and (made_once or service in containers())
         if ours or orphaned:
             found["services"][service] = state["ActiveState"]
         if unit["kind"] == "network" and networks().get(unit["resource"]):

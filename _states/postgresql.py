@@ -266,7 +266,7 @@ def extension_absent(name, database):
     )
 
 
-def settings_applied(name, unit=None):
+def settings_applied(name, settings=(), unit=None):
     """
     Ensure the running server works with what its configuration files say, ``pg_hba.conf`` included.
 
@@ -279,6 +279,10 @@ def settings_applied(name, unit=None):
 
     name
         A title.
+
+    settings
+        Names of settings that the files decide: what ``ALTER SYSTEM`` set for
+        them, which outranks every file, is reset.
 
     unit
         The server's unit. Default: by Debian's rule, ``postgresql@17-main.service`` for ``/etc/postgresql/17/main``.
@@ -299,6 +303,9 @@ def settings_applied(name, unit=None):
         if status["errors"] and not planned:
             raise CommandExecutionError("PostgreSQL goes on as it is: " + "; ".join(status["errors"]))
         changes = {}
+        overridden = __salt__["postgresql_settings.overridden"](list(settings))
+        if overridden:
+            changes["ALTER SYSTEM"] = {"old": overridden, "new": []}
         if status["unread"] or planned:
             changes["files"] = {"old": "changed since they were read", "new": sorted({*status["unread"], *planned})}
         if status["pending_restart"]:
@@ -306,9 +313,13 @@ def settings_applied(name, unit=None):
         return changes
 
     def apply(changes):
-        if "restart" in changes:
+        if "ALTER SYSTEM" in changes:
+            __salt__["postgresql_settings.reset"](changes["ALTER SYSTEM"]["old"])
+            __salt__["postgresql_settings.reload"]()
+        # What was reset may be pending only now.
+        if "restart" in changes or __salt__["postgresql_settings.pending_restart"]():
             __salt__["postgresql_settings.restart"](unit)
-        else:
+        elif "files" in changes:
             __salt__["postgresql_settings.reload"]()
 
     if _absent_for_a_plan():
@@ -345,12 +356,12 @@ def _spelt_alike(word):
 def _converge(name, differences, apply, fine):
     """Read, plan, gate, act, read back."""
     try:
-        if not __salt__["postgresql.server"]()["accepting"]:
-            if not __opts__["test"]:
-                return __utils__["results.failed"](name, NOT_RUNNING)
-            if __salt__["postgresql.clusters"]():
-                return __utils__["results.unchanged"](name, STOPPED)
+        accepting = __salt__["postgresql.server"]()["accepting"]
+        if not accepting and not __opts__["test"]:
+            return __utils__["results.failed"](name, NOT_RUNNING)
         changes = differences()
+        if not accepting and __salt__["postgresql.clusters"]():
+            return __utils__["results.unchanged"](name, STOPPED)
         if not changes:
             return __utils__["results.unchanged"](name, fine)
         if __opts__["test"]:

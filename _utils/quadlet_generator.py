@@ -99,7 +99,7 @@ def _stage(folder, staged, changes):
 def _units(stdout):
     """The generator prints each unit behind a line with its name."""
     parts = re.split(r"^---(\S+\.service)---\n", stdout, flags=re.MULTILINE)
-    return {os.path.basename(name): f"{text.strip()}\n" for name, text in zip(parts[1::2], parts[2::2], strict=True)}  # noqa: PTH119
+    return {Path(name).name: f"{text.strip()}\n" for name, text in zip(parts[1::2], parts[2::2], strict=True)}
 
 
 def _errors(stderr):

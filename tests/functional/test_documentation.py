@@ -49,7 +49,8 @@ def test_every_function_of_an_execution_module_has_a_complete_manual_entry(modul
         text = inspect.getdoc(modules[called]) or ""
         if not manual.get(called):
             incomplete.append(f"{called}: no docstring")
-        elif "CLI Example:" not in text or f"salt-call {called}" not in text:
+        # Some are of use within a run only; they say so instead: "CLI Example: none, ...".
+        elif "CLI Example: none, " not in text and ("CLI Example:" not in text or f"salt-call {called}" not in text):
             incomplete.append(f"{called}: no CLI example that calls it")
     assert incomplete == []
 

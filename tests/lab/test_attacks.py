@@ -229,9 +229,11 @@ wiki:
     - createhome: False
     - optional_groups: [postgres-clients, valkey-clients]
 
-Wiki has a database:
+Wiki has a role:
   postgresql.role_present:
     - name: wiki
+
+Wiki has a database:
   postgresql.database_present:
     - name: wiki
     - owner: wiki

@@ -41,7 +41,6 @@ def test_a_check_fails_without_the_protection(main_machine, damage, check):
         assert any(name.startswith(check) for name in failing), failing
     finally:
         main_machine.sh(MEND)
-        main_machine.converge()
         main_machine.healthy()
 
 

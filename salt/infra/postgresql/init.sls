@@ -77,6 +77,7 @@ PostgreSQL runs:
 
 PostgreSQL runs with its settings:
   postgresql.settings_applied:
+    - settings: {{ postgresql.decided | json }}
     - require:
       - daemon: PostgreSQL runs
 

@@ -25,6 +25,10 @@ def test_without_a_site_s_own_file_the_defaults_hold(minion):
             "work_mem": "'4MB'",
             "maintenance_work_mem": "'240MB'",
         },
+        "decided": [
+            *("listen_addresses", "unix_socket_directories", "unix_socket_permissions"),
+            *("max_connections", "shared_buffers", "effective_cache_size", "work_mem", "maintenance_work_mem"),
+        ],
     }
     assert host.modules["catalogue.infrastructure"]("valkey")["settings"] == {
         "maxmemory": "480mb",

@@ -18,6 +18,7 @@ def apply(loaders, modules, tmp_path, monkeypatch):
     constants = loaded.of_util(modules, "postgresql_server")
     monkeypatch.setitem(constants, "SOCKET_DIRECTORY", str(tmp_path))
     monkeypatch.setitem(constants, "SUPERUSER", "no-such-user")
+    monkeypatch.setitem(loaded.of_module(modules, "postgresql"), "DATA", tmp_path)
     return loaded.states_over(loaders, modules)
 
 

@@ -29,6 +29,7 @@ class Host:
         self.databases, self.installed, self.available = {}, set(), {"notes"}
         self.status = {"errors": [], "unread": [], "pending_restart": [], "places": ["/etc/postgresql/17/main"]}
         self.acted, self.deaf, self.error = [], False, None
+        self.overridden = set()
 
     def functions(self):
         answers = {
@@ -40,6 +41,8 @@ class Host:
                 "installed": "1.6" if name in self.installed else None,
                 "available": "1.6" if name in self.available else None,
             },
+            "postgresql_settings.overridden": lambda names: sorted(set(names) & self.overridden),
+            "postgresql_settings.pending_restart": lambda: list(self.status["pending_restart"]),
             "postgresql_settings.status": lambda: {key: list(value) for key, value in self.status.items()},
         }
         for name in (
@@ -47,7 +50,7 @@ class Host:
             *("database_create", "database_alter", "database_grant", "database_drop"),
         ):
             answers[f"postgresql.{name}"] = self._acting(name)
-        for name in ("reload", "restart"):
+        for name in ("reload", "restart", "reset"):
             answers[f"postgresql_settings.{name}"] = self._acting(name)
         return answers
 
@@ -97,6 +100,9 @@ class Host:
 
     def reload(self):
         self.status["unread"] = []
+
+    def reset(self, names):
+        self.overridden -= set(names)
 
     def restart(self, unit):
         self.status["unread"], self.status["pending_restart"] = [], []
@@ -311,6 +317,14 @@ def test_files_the_server_has_not_read_are_read(apply, host):
     host.status["unread"] = ["/etc/postgresql/17/main/pg_hba.conf"]
     assert converge(apply, "settings_applied", host)["files"]["new"] == ["/etc/postgresql/17/main/pg_hba.conf"]
     assert host.acted == ["reload"]
+
+
+def test_what_alter_system_set_for_a_declared_setting_is_reset(apply, host):
+    host.overridden = {"max_connections", "log_statement"}
+    changes = converge(apply, "settings_applied", host, settings=["max_connections"])
+    assert changes == {"ALTER SYSTEM": {"old": ["max_connections"], "new": []}}
+    assert host.acted == ["reset", "reload"]
+    assert host.overridden == {"log_statement"}
 
 
 @pytest.mark.parametrize("unread", [[], ["/etc/postgresql/17/main/conf.d/50-rick-infra.conf"]])
