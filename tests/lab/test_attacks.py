@@ -61,12 +61,12 @@ def test_a_container_without_the_group_is_refused(main, socket):
     assert in_container(main, CONNECT, socket, options=ids(main, "notes")) == "refused"
 
 
-@pytest.mark.parametrize(("socket", "name"), zip(SOCKETS, ("postgres-clients", "valkey-clients"), strict=True))
+@pytest.mark.parametrize(("socket", "name"), [*zip(SOCKETS, ("postgres-clients", "valkey-clients"), strict=True)])
 def test_a_container_with_the_group_gets_in(main, socket, name):
     assert in_container(main, CONNECT, socket, options=[*ids(main, "notes"), group(main, name)]) == "allowed"
 
 
-@pytest.mark.parametrize(("socket", "name"), zip(SOCKETS, ("valkey-clients", "postgres-clients"), strict=True))
+@pytest.mark.parametrize(("socket", "name"), [*zip(SOCKETS, ("valkey-clients", "postgres-clients"), strict=True)])
 def test_the_group_of_one_database_does_not_open_the_other(main, socket, name):
     assert in_container(main, CONNECT, socket, options=[*ids(main, "notes"), group(main, name)]) == "refused"
 
@@ -183,7 +183,7 @@ def test_the_valkey_password_is_nowhere_to_be_read(main):
     public = [
         "podman inspect notes-web",
         "systemctl show notes-web.service notes-pod.service",
-        "cat /etc/containers/systemd/* /run/systemd/generator/*.service",
+        "cat /etc/containers/systemd/*.* /run/systemd/generator/*.service",
         "journalctl --no-pager",
         "cat /etc/valkey/users.acl /etc/valkey/valkey.conf",
         "cat /var/log/valkey/*",

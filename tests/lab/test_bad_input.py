@@ -15,7 +15,7 @@ BAD = [
     ("quadlet.container", {"name": "bad", "definition": {"Contaner": IMAGE}}, "Container"),
     ("quadlet.pod", {"name": "bad", "definition": {"Pod": {"Label": "a=b"}}}, "5.6"),
     ("quadlet.container", {"name": "a/b", "definition": {"Container": IMAGE}}, "a/b"),
-    ("quadlet.container", {"name": "bad", "definition": {"Container": {}}}, "Image"),
+    ("quadlet.container", {"name": "bad", "definition": {"Container": {"Pull": "never"}}}, "Image"),
     ("quadlet.container", {"name": "ssh", "definition": {"Container": IMAGE}}, "ssh"),
     ("quadlet.container", {"name": "valkey-server", "definition": {"Container": IMAGE}}, "valkey-server"),
     (
