@@ -106,3 +106,18 @@ Notes runs:
       - quadlet: Notes has a container
       - postgresql: Notes has a database
       - valkey: Notes has its part of Valkey
+
+# The proof, at every run: the service gets in, somebody who is in none of the groups does not.
+Notes gets in to PostgreSQL, an outsider does not:
+  unix_socket.accessible:
+    - name: /run/postgresql/.s.PGSQL.5432
+    - user: notes
+    - require:
+      - user: notes
+
+Notes gets in to Valkey, an outsider does not:
+  unix_socket.accessible:
+    - name: /run/valkey/valkey.sock
+    - user: notes
+    - require:
+      - user: notes

@@ -10,11 +10,14 @@ away on it put it back with ``main.converge()``.
 """
 
 import contextlib
+import os
 import string
+import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
-from machine import SITE, TREE, Highstate, machine
+from machine import SITE, TREE, Highstate, lab, machine
 
 MINION_CONFIG = "/etc/salt/minion.d/50-rick-infra.conf"
 
@@ -24,6 +27,20 @@ def configure(target):
     template = (TREE / "conf/minion.d/50-rick-infra.conf").read_text()
     target.write(MINION_CONFIG, string.Template(template).substitute(tree="/srv/rick-infra"))
     target.run("ln", "-sf", "/opt/rick-infra/salt/bin/salt-call", "/usr/local/bin/salt-call")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def the_host_is_left_as_it_was():
+    """The last machine takes the bridge and the way out along, unless somebody has machines of their own up."""
+    others = "up" in lab("list").stdout.split()
+    yield
+    if not others and not os.environ.get("RICK_KEEP"):
+        assert not Path("/sys/class/net/rick-lab").exists()
+        assert (
+            "rick_lab"
+            not in subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=True).stdout
+        )
+        assert "rick-lab" not in Path("/proc/self/mountinfo").read_text()
 
 
 @pytest.fixture(scope="session")

@@ -52,7 +52,7 @@ def test_rootless_leftovers_are_reported_and_removed_on_request(used):
     used.sh("touch ~old/.config/containers/systemd/app.container")
     used.sh("grep -q ^old: /etc/subuid || echo old:100000:65536 >> /etc/subuid")
     assert "old" in used.salt("rootless.leftovers")
-    assert "lingers" in used.run("salt-call", "state.apply", "infra.podman").stdout
+    assert "lingers" in used.run(BOOTSTRAP).stdout
     used.write("/etc/rick-infra/pillar/site.sls", "rick:\n  podman:\n    remove_rootless: [old]\n")
     assert used.converge().changed == {"Rootless Podman is gone"}
     assert used.salt("rootless.leftovers") == {}
