@@ -15,6 +15,12 @@ SITE = "rick:\n  examples: [notes]\n"  # what a site that wants the example serv
 RUN_TIMEOUT = 600  # seconds; a highstate on a virgin machine, with all its packages, takes about one
 
 
+def own(name):
+    """The name of a machine that each of several test processes has for itself."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    return f"{name}-{worker}" if worker else name
+
+
 def lab(*arguments, check=True, timeout=RUN_TIMEOUT, **options):
     """Run bin/lab; what it printed is part of a failure's message."""
     done = subprocess.run(

@@ -12,6 +12,7 @@ def started(command, monkeypatch):
     module = command("test")
     calls = []
     monkeypatch.setattr(module, "make_environment", lambda: None)
+    monkeypatch.setattr(module.os, "cpu_count", lambda: 2)
     monkeypatch.setattr(module.os, "execve", lambda _program, words, _environment: calls.append(words))
 
     def run(*arguments, root=True):
@@ -25,20 +26,36 @@ def started(command, monkeypatch):
     return run
 
 
+TWO = ["-n", "2", "--dist=loadfile"]
+
+
 def folder(kind):
     return str(TREE / "tests" / kind)
 
 
 def test_all_kinds_by_default_the_quick_ones_first(started):
-    assert started() == [folder("unit"), folder("functional"), folder("lab")]
+    assert started() == [*TWO, folder("unit"), folder("functional"), folder("lab")]
 
 
 def test_options_alone_select_among_all(started):
-    assert started("-x", "-k", "unit") == ["-x", "-k", "unit", folder("unit"), folder("functional"), folder("lab")]
+    assert started("-x", "-k", "unit") == [
+        *TWO,
+        "-x",
+        "-k",
+        "unit",
+        folder("unit"),
+        folder("functional"),
+        folder("lab"),
+    ]
 
 
 def test_a_kind_is_a_folder_and_other_arguments_are_pytests(started):
-    assert started("lab", "-k", "reboot") == [folder("lab"), "-k", "reboot"]
+    assert started("lab", "-k", "reboot") == [*TWO, folder("lab"), "-k", "reboot"]
+
+
+@pytest.mark.parametrize("option", ["-n1", "--pdb", "-s"])
+def test_who_wants_one_process_gets_it(started, option):
+    assert started("lab", option) == [folder("lab"), option]
 
 
 def test_a_single_test_can_be_named(started):
