@@ -10,9 +10,11 @@ from tree import TREE
 def started(command, monkeypatch):
     """A function that runs the command and returns what pytest would be called with."""
     module = command("test")
-    calls = []
+    calls, missing, installed = [], set(), []
     monkeypatch.setattr(module, "make_environment", lambda: None)
     monkeypatch.setattr(module.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(module.shutil, "which", lambda tool: f"/usr/bin/{tool}" if tool not in missing else None)
+    monkeypatch.setattr(module, "apt_install", installed.extend)
     monkeypatch.setattr(module.os, "execve", lambda _program, words, _environment: calls.append(words))
 
     def run(*arguments, root=True):
@@ -23,6 +25,7 @@ def started(command, monkeypatch):
         return words[words.index("pytest") + 2 :]
 
     run.failure = module.Failure
+    run.missing, run.installed = missing, installed
     return run
 
 
@@ -51,6 +54,18 @@ def test_options_alone_select_among_all(started):
 
 def test_a_kind_is_a_folder_and_other_arguments_are_pytests(started):
     assert started("lab", "-k", "reboot") == [*TWO, folder("lab"), "-k", "reboot"]
+
+
+def test_what_the_functional_tests_lack_is_installed_by_root_only(started):
+    started.missing.add("systemd-socket-activate")
+    started("unit", root=False)
+    assert started.installed == []
+
+
+def test_root_installs_what_is_missing(started):
+    started.missing.add("systemd-socket-activate")
+    started("functional")
+    assert started.installed == ["systemd"]
 
 
 @pytest.mark.parametrize("option", ["-n1", "--pdb", "-s"])
