@@ -2,11 +2,12 @@
 bin/lab itself: its interface, and that nothing of a machine stays behind.
 """
 
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
-from machine import LAB, Machine, eventually, lab
+from machine import LAB, TREE, Machine, eventually, lab, machine
 
 NAME = "t-lab"
 
@@ -135,3 +136,26 @@ def _leads_to(path, name):
         return f"/{name}/" in str(path.readlink())
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         return False
+
+
+def test_it_works_on_a_host_that_systemd_has_booted_and_leaves_nothing_there(tmp_path):
+    """A machine is such a host, of another release than this one perhaps; it gets a machine of its own."""
+    script = """
+        set -eu
+        export RICK_LAB_NETWORK=10.213.79.0/24
+        lab=/root/tree/bin/lab
+        $lab up inner
+        $lab kill inner
+        $lab up inner
+        test "$($lab exec inner -- systemctl is-system-running)" = running
+        $lab down inner
+        test ! -e /sys/class/net/rick-lab
+        test -z "$(nft list tables)"
+        test ! -e /sys/fs/cgroup/rick-lab
+        ! grep inner /proc/self/mountinfo
+        test "$(systemctl is-system-running)" = running
+    """
+    shutil.copytree(TREE / "bin", tmp_path / "tree/bin", ignore=shutil.ignore_patterns("__pycache__"))
+    with machine("t-host") as host:
+        lab("copy", host.name, str(tmp_path / "tree"), "/root/")
+        host.sh(script)
