@@ -5,7 +5,7 @@ A virgin host in one pass, and what a plan is worth.
 import re
 
 import pytest
-from machine import SITE
+from machine import SITE, eventually
 
 DATABASE_PORTS = {"5432", "6379"}
 
@@ -44,12 +44,18 @@ def test_no_database_listened_on_tcp_at_any_moment(main_machine):
 
 
 def test_the_watch_for_tcp_would_have_seen_one(main_machine):
-    watch = main_machine.popen("/usr/bin/python3", "/srv/rick-infra/tests/lab/watch_tcp.py")
-    main_machine.run(
-        "python3", "-c", "import socket, time; s = socket.create_server(('127.0.0.1', 5432)); time.sleep(0.5)"
+    listener = main_machine.popen(
+        "python3", "-c", "import signal, socket; s = socket.create_server(('127.0.0.1', 5432)); signal.pause()"
     )
-    watch.terminate()
-    assert "5432" in watch.communicate()[0].decode().split()
+    watch = main_machine.popen("sh", "-c", "exec python3 /srv/rick-infra/tests/lab/watch_tcp.py > /run/tcp-seen")
+    try:
+        eventually(
+            lambda: "5432" in main_machine.sh("cat /run/tcp-seen", check=False).split(), 20, "the watch sees the port"
+        )
+    finally:
+        for process in (watch, listener):
+            process.terminate()
+            process.communicate()
 
 
 def test_a_third_run_by_bootstrap_is_clean_and_ends_with_the_verification(main):
