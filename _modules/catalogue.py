@@ -1,114 +1,30 @@
 """
-What the pillar declares, checked and complete: the one place that reads ``rick:*``.
+The catalogue: what the services of this host are, checked and complete, and what a person wants to know about them.
 
-States and SLS files ask here and never read a raw pillar key, so that a
-mistake is reported once, with its place and the way out, before anything
-changes.
+A service is one file, ``/etc/rick-infra/services/NAME.yaml``, which the
+external pillar ``services`` brings here as ``rick:services:NAME``. This is the
+one place that reads ``rick:*``: states and SLS files ask here, so that each
+mistake is reported once, with its place and the way out, before anything changes.
+
+.. code-block:: bash
+
+    salt-call catalogue.check
+    salt-call catalogue.list
+    salt-call catalogue.show notes
+    salt-call catalogue.impact notes:env
+    salt-call catalogue.orphans
+
+An entry that is wrong stops all services, and the infrastructure not at all.
 """
 
-import difflib
-import ipaddress
-import math
-import re
-from typing import Any
+import subprocess
 
-from salt.exceptions import CommandExecutionError
+from salt.exceptions import CommandExecutionError, SaltInvocationError
 
-EXAMPLES = ("notes",)
+__func_alias__ = {"list_": "list", "exec_": "exec"}
 
-# The PostgreSQL that each supported Debian release ships.
-POSTGRESQL_VERSIONS = {"trixie": "17", "forky": "18"}
-
-# Each setting and what it may be. None: derived from the host.
-SETTINGS: dict[str, dict[str, Any]] = {
-    "podman": {"unqualified_search_registries": list, "remove_rootless": list},
-    "postgresql": {
-        "max_connections": int,
-        "shared_buffers": (int, type(None)),
-        "effective_cache_size": (int, type(None)),
-        "work_mem": (int, type(None)),
-        "maintenance_work_mem": (int, type(None)),
-        "settings": dict,
-    },
-    "valkey": {
-        "maxmemory": (int, type(None)),
-        "maxmemory_policy": str,
-        "appendonly": bool,
-        "appendfsync": str,
-        "settings": dict,
-    },
-    "notes": {"listen": str, "port": int},
-}
-
-# What the tree decides, because the sockets' protection rests on it.
-RESERVED = {
-    "postgresql": (
-        "listen_addresses",
-        "unix_socket_directories",
-        "unix_socket_group",
-        "unix_socket_permissions",
-        "port",
-        "hba_file",
-        "ident_file",
-        "data_directory",
-        "config_file",
-        "include",
-        "include_dir",
-        "include_if_exists",
-    ),
-    "valkey": (
-        "port",
-        "tls-port",
-        "bind",
-        "unixsocket",
-        "unixsocketperm",
-        "unixsocketgroup",
-        "aclfile",
-        "user",
-        "requirepass",
-        "include",
-        "daemonize",
-        "supervised",
-        "enable-debug-command",
-        "enable-module-command",
-        "enable-protected-configs",
-    ),
-}
-
-# What would show a secret, in the pillar and in the configuration's diff.
-SECRETS = {
-    "postgresql": ("primary_conninfo",),
-    "valkey": ("masterauth", "primaryauth", "masteruser", "primaryuser", "tls-key-file-pass"),
-}
-
-# The names that each configuration file can hold at all.
-SETTING_NAMES = {
-    "postgresql": re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)?"),
-    "valkey": re.compile(r"[A-Za-z][A-Za-z0-9._-]*"),
-}
-
-# What each entry of a list must be.
-ENTRIES = {
-    ("podman", "unqualified_search_registries"): (
-        re.compile(r"[A-Za-z0-9.-]+(:[0-9]+)?(/[a-z0-9._/-]+)?"),
-        "a registry, such as registry.example.org:5000",
-    ),
-    ("podman", "remove_rootless"): (re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*"), "the name of a user"),
-}
-
-CHOICES = {
-    ("valkey", "appendfsync"): ("always", "everysec", "no"),
-    ("valkey", "maxmemory_policy"): (
-        "noeviction",
-        "allkeys-lru",
-        "allkeys-lfu",
-        "allkeys-random",
-        "volatile-lru",
-        "volatile-lfu",
-        "volatile-random",
-        "volatile-ttl",
-    ),
-}
+TIMEOUT = 600  # seconds, for what somebody calls in a container
+LINES = 50
 
 
 def infrastructure(component):
@@ -116,7 +32,7 @@ def infrastructure(component):
     Return the settings of a part of the infrastructure, complete with paths and what is derived from the host.
 
     component
-        ``podman``, ``postgresql`` or ``valkey``.
+        ``podman``, ``postgresql``, ``valkey`` or ``caddy``.
 
     Sizes are MiB. Raises CommandExecutionError that lists every mistake in
     ``rick:COMPONENT`` of the pillar.
@@ -127,245 +43,363 @@ def infrastructure(component):
 
         salt-call catalogue.infrastructure postgresql
     """
-    if component not in ("podman", "postgresql", "valkey"):
-        raise CommandExecutionError(f"no infrastructure named {component!r}: podman, postgresql or valkey")
-    settings = _checked(component)
-    if component == "postgresql":
-        return _postgresql(settings)
-    if component == "valkey":
-        return _valkey(settings)
-    return settings
-
-
-def examples():
-    """
-    Return the names of the example services that the pillar asks for at ``rick:examples``.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-call catalogue.examples
-    """
-    rick = _rick()
-    wanted = rick.get("examples") or []
-    if not isinstance(wanted, list):
-        raise CommandExecutionError(f"rick:examples: {wanted!r} is not a list; for example [notes]")
-    unknown = [name for name in wanted if name not in EXAMPLES]
-    _raise(
-        _unknown_sections(rick)
-        + [f"rick:examples: no example named {name!r}{_did_you_mean(name, EXAMPLES)}" for name in unknown]
-    )
-    return list(dict.fromkeys(wanted))
-
-
-def notes():
-    """
-    Return where the example service notes listens, ``{"listen": address, "port": number}``.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-call catalogue.notes
-    """
-    settings = _checked("notes")
-    problems = []
-    try:
-        # Podman publishes on an address, not on an interface.
-        scoped = "%" in str(ipaddress.ip_address(settings["listen"]))
-    except ValueError:
-        scoped = True
-    if scoped:
-        problems.append(f"rick:notes:listen: {settings['listen']!r} is not an IP address")
-    if not 0 < settings["port"] < 65536:
-        problems.append(f"rick:notes:port: {settings['port']} is not a port (1 to 65535)")
-    _raise(problems)
-    return settings
+    return __utils__["catalogue_infrastructure.settings"](component, __pillar__, __grains__)
 
 
 def services():
     """
-    Return the services of this host, as ``verify`` wants to know them.
+    Return the services of this host, resolved, in an order in which each comes after those that it needs.
 
-    A list of ``{"name", "user", "containers", "groups", "database", "valkey_user", "secret", "health_url"}``:
-    ``containers`` are names of ``.container`` files without the suffix, ``groups`` the client groups the service is in.
+    First those that need none, then those that need them, and so on. With
+    ``rick:only`` in the pillar, a list of names, only these. If anything is
+    wrong in the catalogue there are none: ``catalogue.problems`` says what.
+
+    ``refused`` is why the present definition of a service was taken back, None
+    if it was not. ``needs`` are those of this run: nobody waits for a service
+    that the run leaves alone.
 
     CLI Example:
 
     .. code-block:: bash
 
         salt-call catalogue.services
+        salt-call state.apply services pillar='{"rick": {"only": ["notes"]}}'
     """
-    return [_notes_service() for name in examples() if name == "notes"]
+    if problems():
+        return []
+    known, only = _catalogue(), __salt__["catalogue_entries.only"]()
+    found = [_complete(known["services"][name]) for name in known["order"] if only is None or name in only]
+    waited_for = {one["name"] for one in found if one["state"] == "present" and not one["refused"]}
+    return [{**one, "needs": [name for name in one["needs"] if name in waited_for]} for one in found]
 
 
-def _notes_service():
-    settings = notes()
-    address = ipaddress.ip_address(settings["listen"])
-    if address.is_unspecified:
-        host = "[::1]" if address.version == 6 else "127.0.0.1"
-    else:
-        host = f"[{address}]" if address.version == 6 else str(address)
+def part(name, *path):
+    """
+    Return a part of a resolved service, for the arguments of states.
+
+    name
+        The service.
+
+    path
+        Keys that lead to it. Without any, all of the service.
+
+    Raises CommandExecutionError if there is no such service or part, or if the catalogue is wrong.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call catalogue.part notes account directories
+    """
+    found = _service(name)
+    for key in path:
+        if not isinstance(found, dict) or key not in found:
+            raise CommandExecutionError(f"service {name} has no {':'.join(path)}")
+        found = found[key]
+    return found
+
+
+def problems():
+    """
+    Return all that is wrong in the catalogue, sentences that each begin with their place; an empty list if nothing is.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call catalogue.problems
+    """
+    return __salt__["catalogue_entries.problems"]()
+
+
+def check():
+    """
+    Say what is wrong in the catalogue, one line each, or how many services there are.
+
+    The exit code is not zero if anything is wrong. Nothing is changed.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call catalogue.check
+    """
+    found = problems()
+    if found:
+        __context__["retcode"] = 1
+        return "\n".join(found)
+    count = len(_catalogue()["order"])
+    return f"{count} service{'' if count == 1 else 's'}, no errors"
+
+
+def show(name):
+    """
+    Return a service as the states get it: complete, with ports and names resolved, and with names of secrets only.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call catalogue.show notes --out=yaml
+    """
+    return _service(name)
+
+
+def list_():
+    """
+    Return the services in short, ``{name: {"state", "port", "domains", "images", "needs"}}``.
+
+    ``port`` is the one on the host's loopback, None if there is none.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call catalogue.list
+    """
+    _refuse_invalid()
     return {
-        "name": "notes",
-        "user": "notes",
-        "containers": ["notes-web"],
-        "groups": ["postgres-clients", "valkey-clients"],
-        "database": "notes",
-        "valkey_user": "notes",
-        "secret": "valkey-notes",
-        "health_url": f"http://{host}:{settings['port']}/health",
+        service["name"]: {
+            "state": service["state"],
+            "port": service["port"],
+            "domains": service["site"]["domains"] if service["site"] else [],
+            "images": service["images"],
+            "needs": service["needs"],
+        }
+        for service in _catalogue()["services"].values()
     }
 
 
-def _rick():
-    pillar = __pillar__.get("rick")
-    if not isinstance(pillar, dict):
-        raise CommandExecutionError(
-            "the pillar has no rick: the tree's pillar/ is not among pillar_roots, or /etc/rick-infra/pillar/site.sls "
-            "overrides all of it (salt-call pillar.items shows what is there)"
+def impact(what):
+    """
+    Return what restarts when something changes, before it is changed.
+
+    what
+        A service (``notes``), a key of one (``notes:env``, ``notes:secrets:token``,
+        ``rick:services:notes:site``), or a key of the infrastructure (``rick:postgresql:max_connections``).
+
+    ``{"restarts": [units], "reloads": [units], "ordered_after": [services], "says": text}``.
+    ``ordered_after`` are services that need this one: they are not restarted,
+    but a highstate starts them after it. For the infrastructure there is also ``connected``, the services that have
+    connections there, which are cut by a restart; their containers go on.
+
+    Raises CommandExecutionError if there is no such thing, or if the catalogue is wrong.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call catalogue.impact notes:env:DATABASE_URL
+        salt-call catalogue.impact rick:postgresql:settings:work_mem
+    """
+    path = str(what).split(":")
+    if path[:1] == ["rick"] and path[1:2] != ["services"]:
+        return _impact_of_infrastructure(path[1:])
+    name, *keys = path[2:] if path[:2] == ["rick", "services"] else path
+    service, everybody = _service(name), list(_catalogue()["services"].values())
+    if not keys:
+        return __utils__["catalogue_impact.of_service"](service, everybody)
+    for depth in range(len(keys)):
+        known = __utils__["catalogue_schema.known_keys"](tuple(keys[:depth]))
+        free = __utils__["catalogue_schema.is_free"](tuple(keys[:depth]))
+        if not free and keys[depth] not in known:
+            hint = __utils__["catalogue_errors.suggestion"](keys[depth], known)
+            raise CommandExecutionError(f"{what}: no entry has a key {':'.join(keys)}{hint}")
+    return __utils__["catalogue_impact.of_key"](
+        keys, __salt__["catalogue_entries.declared"]()[name], service, everybody
+    )
+
+
+def orphans():
+    """
+    Return what services have left on this host that no entry owns, ``{service: {kind: [names], "way_out": text}}``.
+
+    The kinds are ``user``, ``databases``, ``roles``, ``valkey_user``,
+    ``valkey_instance``, ``site``, ``units``, ``secrets`` and ``directory``. A database that an entry does not
+    mention any more is there, too. Nothing is deleted: an entry with ``state: absent`` does that.
+
+    Raises CommandExecutionError if PostgreSQL, Valkey or Podman cannot be asked.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call catalogue.orphans
+    """
+    catalogue = _catalogue()
+    found = {
+        "accounts": __salt__["account.list"](),
+        "tenants": __salt__["postgres_tenant.list"](),
+        "valkey_users": __salt__["valkey_user.list"](),
+        "sites": [one["service"] for one in __salt__["caddy.sites"]() if one["service"]],
+        "units": {file: one["owner"] for file, one in __salt__["quadlet_live.declared"]().items() if one["owner"]},
+        "secrets": [*__utils__["quadlet_podman.secrets"](), *__utils__["catalogue_host.secret_files"]()],
+        "directories": __utils__["catalogue_host.homes"](),
+    }
+    return __utils__["catalogue_orphans.of"](found, catalogue["names"], catalogue["services"])
+
+
+def schema():
+    """
+    Return the JSON Schema of an entry, for editors and other tools.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call catalogue.schema --out=json --out-indent=2
+    """
+    return __utils__["catalogue_schema.json_schema"]()
+
+
+def logs(name, lines=LINES):
+    """
+    Return the last lines of the journal of a service's units, oldest first.
+
+    lines
+        How many, of all units together.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call catalogue.logs notes lines=200
+    """
+    service = _service(name)
+    if isinstance(lines, bool) or not isinstance(lines, int) or lines < 1:
+        raise SaltInvocationError(f"lines: {lines!r} is not a number above 0")
+    units = [f"{one['name']}.service" for one in service["units"] if one["kind"] == "container"]
+    units.append(f"{name}-pod.service")
+    command = ["journalctl", "--no-pager", "--output=short-iso", f"--lines={lines}"]
+    return _run([*command, *(f"--unit={unit}" for unit in units)]).rstrip("\n")
+
+
+def exec_(name, command, container=None):
+    """
+    Run a command in a running container of a service and return what it prints.
+
+    command
+        A list of words; no shell takes part.
+
+    container
+        Which one, as in ``containers``. May be left out if the service has one.
+
+    Raises CommandExecutionError with what the command printed if its exit code is not 0.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call catalogue.exec notes '[python3, -V]'
+        salt-call catalogue.exec queue '[id]' container=worker
+    """
+    service = _service(name)
+    if not (isinstance(command, list) and command and all(isinstance(word, (str, int, float)) for word in command)):
+        raise SaltInvocationError(f"command: {command!r} is not a list of words, such as [python3, -V]")
+    containers = [file.removesuffix(".container") for file in service["files"] if file.endswith(".container")]
+    wanted = f"{name}-{container}" if container else containers[0] if len(containers) == 1 else None
+    if wanted not in containers:
+        known = ", ".join(one.removeprefix(f"{name}-") for one in containers) or "none, since it is absent"
+        raise SaltInvocationError(f"service {name}: say container=NAME ({known})")
+    return _run(["podman", "exec", wanted, *map(str, command)]).rstrip("\n")
+
+
+def psql(name, command="SELECT current_user, current_database()"):
+    """
+    Run a statement as a service's user in its database and return the rows.
+
+    command
+        One statement of SQL.
+
+    For more, use psql itself: ``sudo -u NAME psql``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call catalogue.psql notes 'SELECT count(*) FROM notes'
+    """
+    postgres = _service(name)["postgres"]
+    if not postgres:
+        raise CommandExecutionError(f"service {name} has no database (rick:services:{name}:postgres)")
+    secret = __salt__["secret.path"](postgres["secret"]) if postgres["secret"] else None
+    return __salt__["postgresql.query_as"](name, command, postgres["database"], postgres["role"], secret)
+
+
+def _catalogue():
+    return __salt__["catalogue_entries.known"]()
+
+
+def _complete(service):
+    name = service["name"]
+    refused = __salt__["catalogue_entries.remembered"]().setdefault("refused", {})
+    if name not in refused:
+        present = service["state"] == "present"
+        refused[name] = __salt__["generation.refused"](name, service["digest"], service["secrets"]) if present else None
+    return {**service, "refused": refused[name]}
+
+
+def _refuse_invalid():
+    found = problems()
+    if found:
+        raise CommandExecutionError("\n".join(found))
+
+
+def _service(name):
+    _refuse_invalid()
+    known = _catalogue()["services"]
+    if name not in known:
+        hint = __utils__["catalogue_errors.suggestion"](name, known)
+        raise CommandExecutionError(f"there is no service {name!r} in the catalogue{hint}")
+    return _complete(known[name])
+
+
+def _run(command):
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=TIMEOUT, check=False, stdin=subprocess.DEVNULL
         )
-    return pillar
-
-
-def _unknown_sections(rick):
-    """A misspelt section would silently leave every default of the right one in force."""
-    known = [*SETTINGS, "examples"]
-    return [f"rick: unknown setting {key!r}{_did_you_mean(key, known)}" for key in rick if key not in known]
-
-
-def _checked(section):
-    """The section of the pillar, with every mistake in it reported at once."""
-    place = f"rick:{section}"
-    rick = _rick()
-    settings = rick.get(section)
-    if not isinstance(settings, dict):
-        raise CommandExecutionError(f"{place}: {settings!r} is not a mapping of settings")
-    known = SETTINGS[section]
-    problems = _unknown_sections(rick)
-    problems += [f"{place}: unknown setting {key!r}{_did_you_mean(key, known)}" for key in settings if key not in known]
-    for key, kind in known.items():
-        value = settings.get(key)
-        allowed = kind if isinstance(kind, tuple) else (kind,)
-        # YAML's true is an int to Python.
-        if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
-            names = " or ".join("null" if one is type(None) else one.__name__ for one in allowed)
-            problems.append(f"{place}:{key}: {value!r} is not {names}")
-        elif isinstance(value, int) and not isinstance(value, bool) and value <= 0:
-            problems.append(f"{place}:{key}: {value} is not above zero")
-        elif (section, key) in CHOICES and value not in CHOICES[section, key]:
-            problems.append(f"{place}:{key}: {value!r} is not one of {', '.join(CHOICES[section, key])}")
-        elif (section, key) in ENTRIES:
-            form, meaning = ENTRIES[section, key]
-            wrong = [entry for entry in value if not (isinstance(entry, str) and form.fullmatch(entry))]
-            problems += [f"{place}:{key}: {entry!r} is not {meaning}" for entry in wrong]
-    further = settings.get("settings")
-    if isinstance(further, dict) and "settings" in known:
-        problems += _further_problems(section, further)
-    _raise(problems)
-    return dict(settings)
-
-
-def _further_problems(section, further):
-    """What is wrong with ``settings``, which go to the daemon's own configuration as they are."""
-    place = f"rick:{section}:settings"
-    problems = []
-    own = {key.replace("_", "-"): key for key in SETTINGS[section] if key != "settings"}
-    reserved = {key.replace("_", "-") for key in RESERVED[section]}
-    secrets = {key.replace("_", "-") for key in SECRETS[section]}
-    for key, value in further.items():
-        plain = str(key).replace("_", "-").lower()
-        if plain in own:
-            problems.append(f"{place}: {key} has a place of its own, rick:{section}:{own[plain]}")
-        elif plain in reserved:
-            problems.append(f"{place}: {key} is decided by the tree, because the socket's protection rests on it")
-        elif plain in secrets:
-            problems.append(f"{place}: {key} is not accepted, because it would show a secret")
-        elif not isinstance(key, str) or not SETTING_NAMES[section].fullmatch(key):
-            problems.append(f"{place}: {key!r} is not the name of a setting")
-        elif not _one_line(value):
-            problems.append(f"{place}:{key}: {value!r} is not one line of text, a number, true or false")
-    return problems
-
-
-def _one_line(value):
-    if isinstance(value, str):
-        return value.isprintable()
-    return isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
-
-
-def _postgresql(settings):
-    codename = __grains__["oscodename"]
-    if codename not in POSTGRESQL_VERSIONS:
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise CommandExecutionError(f"{command[0]}: {error}") from error
+    if done.returncode != 0:
         raise CommandExecutionError(
-            f"Debian release {codename!r} is not supported: {' or '.join(POSTGRESQL_VERSIONS)} is"
+            f"{' '.join(command[:3])}: exit code {done.returncode}\n{done.stdout}{done.stderr}".rstrip()
         )
-    version = POSTGRESQL_VERSIONS[codename]
-    memory = _memory()
-    buffers = settings["shared_buffers"] or _between(128, memory // 4, 8192)
-    spare = max(memory - buffers, 0)
-    configured = {
-        "max_connections": settings["max_connections"],
-        "shared_buffers": f"{buffers}MB",
-        "effective_cache_size": f"{settings['effective_cache_size'] or max(memory // 2, 128)}MB",
-        "work_mem": f"{settings['work_mem'] or _between(4, spare // (3 * settings['max_connections']), 64)}MB",
-        "maintenance_work_mem": f"{settings['maintenance_work_mem'] or _between(64, buffers // 4, 1024)}MB",
-        **settings["settings"],
-    }
-    return {
-        "version": version,
-        "unit": f"postgresql@{version}-main.service",
-        "config_directory": f"/etc/postgresql/{version}/main",
-        "socket": "/run/postgresql/.s.PGSQL.5432",
-        "settings": {key: _postgresql_literal(value) for key, value in configured.items()},
-        # The files decide these, whatever ALTER SYSTEM says.
-        "decided": ["listen_addresses", "unix_socket_directories", "unix_socket_permissions", *configured],
-    }
+    return done.stdout
 
 
-def _postgresql_literal(value):
-    """The value as postgresql.conf wants it: quoted, with quotes doubled (config-setting.html)."""
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    if isinstance(value, int):
-        return str(value)
-    # Numbers too: 1e+20 is none to postgresql.conf unless it is quoted.
-    return "'" + str(value).replace("\\", "\\\\").replace("'", "''") + "'"
+def _impact_of_infrastructure(path):
+    """What a key of ``rick:COMPONENT`` does to the daemon and to those connected to it."""
+    component, *keys = path
+    settings = infrastructure(component)
+    known = [*__utils__["catalogue_infrastructure.keys"](component)]
+    if keys and keys[0] not in known:
+        hint = __utils__["catalogue_errors.suggestion"](keys[0], known)
+        raise CommandExecutionError(f"rick:{':'.join(path)}: no such setting{hint}")
+    everybody = _catalogue()["services"].values()
+    answer = {"restarts": [], "reloads": [], "ordered_after": [], "connected": [], "says": "no service is touched"}
+    if component == "caddy":
+        return {**answer, "reloads": ["caddy.service"], "says": "sites stay up while Caddy takes it over"}
+    if component not in ("postgresql", "valkey"):
+        return answer
+    kind = "postgres" if component == "postgresql" else component
+    answer["connected"] = [
+        one["name"]
+        for one in everybody
+        if one["state"] == "present" and one[kind] and one[kind].get("isolation") != "instance"
+    ]
+    setting = keys[-1] if keys and keys[-1] != "settings" else None
+    restart = _takes_restart(component, setting)
+    answer["restarts" if restart else "reloads"] = [settings["unit"]]
+    answer["says"] = "connections are cut, containers go on" if restart else "taken over while it runs"
+    return answer
 
 
-def _valkey(settings):
-    configured = {
-        "maxmemory": f"{settings['maxmemory'] or max(_memory() // 8, 64)}mb",
-        "maxmemory-policy": settings["maxmemory_policy"],
-        "appendonly": settings["appendonly"],
-        "appendfsync": settings["appendfsync"],
-        **{key.replace("_", "-").lower(): value for key, value in settings["settings"].items()},
-    }
-    return {
-        "unit": "valkey-server.service",
-        "socket": "/run/valkey/valkey.sock",
-        "settings": {
-            key: ("yes" if value else "no") if isinstance(value, bool) else str(value)
-            for key, value in configured.items()
-        },
-    }
-
-
-def _memory():
-    """The host's memory in MiB, rounded down to 64: what the kernel keeps for itself differs from boot to boot."""
-    return int(__grains__["mem_total"]) // 64 * 64
-
-
-def _between(low, value, high):
-    return max(low, min(value, high))
-
-
-def _did_you_mean(word, known):
-    close = difflib.get_close_matches(str(word), list(known), n=1)
-    return f" (did you mean {close[0]!r}?)" if close else f" (known: {', '.join(known)})"
-
-
-def _raise(problems):
-    if problems:
-        raise CommandExecutionError("\n".join(problems))
+def _takes_restart(component, setting):
+    """Whether a setting is taken over by a restart only. Of all settings together, some are."""
+    if setting is None:
+        return True
+    if component == "valkey":
+        return __utils__["valkey_settings.needs_restart"](setting.replace("_", "-"))
+    rows = __salt__["postgresql.query"]("SELECT context FROM pg_settings WHERE name = %s", [setting.lower()])
+    return bool(rows) and rows[0]["context"] == "postmaster"

@@ -14,31 +14,36 @@ How the configuration files get into the running server is the matter of
 import os
 from pathlib import Path
 
-from salt.exceptions import SaltInvocationError
+from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 DATA = Path("/var/lib/postgresql")  # Debian: VERSION/CLUSTER below it
 QUERY_AS_TIMEOUT = 30  # seconds; a check that takes longer has failed
 MAINTENANCE_DATABASE = "postgres"
 CONTEXT_KEY = "postgresql.connection."
 
-ROLE = """
-SELECT rolcanlogin AS login, rolconnlimit AS connection_limit, rolcreatedb AS createdb, rolsuper AS superuser,
-       rolcreaterole AS createrole, rolreplication AS replication, rolbypassrls AS bypassrls,
+INVENTORY_KEY = "postgresql.inventory"
+
+# What matters is asked of the catalogue as a whole, so that a run with many services asks once: inventory().
+ROLES = """
+SELECT rolname::text AS name, rolcanlogin AS login, rolconnlimit AS connection_limit, rolcreatedb AS createdb,
+       rolsuper AS superuser, rolcreaterole AS createrole, rolreplication AS replication, rolbypassrls AS bypassrls,
        ARRAY(SELECT g.rolname::text FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid
-             WHERE m.member = r.oid GROUP BY 1 ORDER BY 1) AS member_of
-FROM pg_roles r WHERE rolname = %s
+             WHERE m.member = r.oid GROUP BY 1 ORDER BY 1) AS member_of,
+       shobj_description(r.oid, 'pg_authid') AS comment
+FROM pg_roles r
 """
 
 # Without privileges of its own a database has the built-in ones, which let PUBLIC connect: acldefault() tells them.
-DATABASE = """
-SELECT pg_get_userbyid(datdba)::text AS owner, pg_encoding_to_char(encoding)::text AS encoding,
+DATABASES = """
+SELECT datname::text AS name, pg_get_userbyid(datdba)::text AS owner, pg_encoding_to_char(encoding)::text AS encoding,
        CASE datlocprovider WHEN 'c' THEN datcollate ELSE 'not of libc' END AS locale, datctype AS ctype,
-       datconnlimit AS connection_limit,
+       datconnlimit AS connection_limit, datallowconn AS connectable,
        (SELECT json_object_agg(grantee, privileges) FROM (
             SELECT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE pg_get_userbyid(a.grantee)::text END AS grantee,
                    json_agg(DISTINCT a.privilege_type ORDER BY a.privilege_type) AS privileges
-            FROM aclexplode(coalesce(datacl, acldefault('d', datdba))) a GROUP BY 1) p) AS privileges
-FROM pg_database WHERE datname = %s
+            FROM aclexplode(coalesce(datacl, acldefault('d', datdba))) a GROUP BY 1) p) AS privileges,
+       shobj_description(d.oid, 'pg_database') AS comment
+FROM pg_database d
 """
 
 
@@ -55,6 +60,9 @@ def query(sql, params=None, database=MAINTENANCE_DATABASE):
     database
         Where it runs.
 
+    Nothing is in the search path, so tables need their schema (``public.notes``): the superuser must not be led to
+    functions that a database's owner has put there.
+
     Values that JSON has no form for (times, numerics, bytes) are text. Raises
     CommandExecutionError with the server's message, detail and hint.
 
@@ -65,6 +73,53 @@ def query(sql, params=None, database=MAINTENANCE_DATABASE):
         salt-call postgresql.query 'SELECT datname FROM pg_database'
     """
     return __utils__["postgresql_server.plain"](_run(sql, params=params, database=database))
+
+
+def change(statements, database=MAINTENANCE_DATABASE):
+    """
+    Run statements as the superuser, several of them in one transaction: all or none.
+
+    statements
+        List of SQL texts or of what ``postgresql_server.statement`` has composed.
+
+    database
+        Where they run.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call postgresql.change '["REVOKE CONNECT ON DATABASE notes FROM PUBLIC"]'
+    """
+    _change(*statements, database=database)
+    return True
+
+
+def inventory():
+    """
+    Return all roles and databases, ``{"roles": {name: ...}, "databases": {name: ...}}``, each as by itself.
+
+    Asked once a run, however many services look into it, and again once this module has changed something.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call postgresql.inventory
+    """
+    if INVENTORY_KEY not in __context__:
+        [rows] = _run(
+            f"SELECT (SELECT json_agg(r) FROM ({ROLES}) r) AS roles,"  # noqa: S608 - constants
+            f" (SELECT json_agg(d) FROM ({DATABASES}) d) AS databases"
+        )
+        __context__[INVENTORY_KEY] = {
+            kind: {
+                row.pop("name"): {**row, **({"privileges": row["privileges"] or {}} if "privileges" in row else {})}
+                for row in rows[kind]
+            }
+            for kind in ("roles", "databases")
+        }
+    return __context__[INVENTORY_KEY]
 
 
 def server():
@@ -82,7 +137,8 @@ def server():
 
         salt-call postgresql.server
     """
-    if not __utils__["postgresql_server.listens"]():
+    # A connection that is open says it too, and costs the server no process to answer.
+    if not _open(MAINTENANCE_DATABASE) and not __utils__["postgresql_server.listens"]():
         return {"accepting": False, "version": None}
     return {"accepting": True, "version": _run("SHOW server_version")[0]["server_version"].split()[0]}
 
@@ -105,8 +161,8 @@ def role(name):
     Return what a role is, ``{}`` if there is none.
 
     The keys are ``login``, ``createdb``, ``superuser``, ``createrole``,
-    ``replication``, ``bypassrls`` (booleans), ``connection_limit`` (-1: none)
-    and ``member_of`` (sorted names).
+    ``replication``, ``bypassrls`` (booleans), ``connection_limit`` (-1: none),
+    ``member_of`` (sorted names) and ``comment`` (None: none).
 
     CLI Example:
 
@@ -114,13 +170,16 @@ def role(name):
 
         salt-call postgresql.role notes
     """
-    rows = _run(ROLE, params=[name])
-    return rows[0] if rows else {}
+    rows = _run(f"{ROLES} WHERE rolname = %s", params=[name])
+    return {key: value for key, value in rows[0].items() if key != "name"} if rows else {}
 
 
-def role_create(name, login=True, connection_limit=-1, createdb=False, member_of=()):
+def role_create(name, login=True, connection_limit=-1, createdb=False, member_of=(), comment=None):
     """
     Create a role. Arguments as in the state ``postgresql.role_present``. It has no password and is never a superuser.
+
+    comment
+        What ``COMMENT ON ROLE`` says of it from the moment it exists.
 
     CLI Example:
 
@@ -128,12 +187,15 @@ def role_create(name, login=True, connection_limit=-1, createdb=False, member_of
 
         salt-call postgresql.role_create notes
     """
-    return _set_role("CREATE", name, login, connection_limit, createdb, member_of)
+    return _set_role("CREATE", name, login, connection_limit, createdb, member_of, comment)
 
 
-def role_alter(name, login=True, connection_limit=-1, createdb=False, member_of=()):
+def role_alter(name, login=True, connection_limit=-1, createdb=False, member_of=(), comment=None):
     """
     Make an existing role exactly as given; what is not given becomes the default. Any superuser's right is taken away.
+
+    comment
+        As in ``role_create``; None leaves the present one.
 
     CLI Example:
 
@@ -141,7 +203,7 @@ def role_alter(name, login=True, connection_limit=-1, createdb=False, member_of=
 
         salt-call postgresql.role_alter notes connection_limit=20
     """
-    return _set_role("ALTER", name, login, connection_limit, createdb, member_of)
+    return _set_role("ALTER", name, login, connection_limit, createdb, member_of, comment)
 
 
 def role_drop(name):
@@ -154,7 +216,7 @@ def role_drop(name):
 
         salt-call postgresql.role_drop notes
     """
-    _run(_sql("DROP ROLE {}", __utils__["postgresql_names.role"](name)))
+    _change(_sql("DROP ROLE {}", __utils__["postgresql_names.role"](name)))
     return True
 
 
@@ -163,8 +225,9 @@ def database(name):
     Return what a database is, ``{}`` if there is none.
 
     The keys are ``owner``, ``encoding``, ``locale`` and ``ctype`` (names as
-    in locale(7)), ``connection_limit`` (-1: none) and ``privileges``, ``{role
-    or PUBLIC: sorted list of CONNECT, CREATE, TEMPORARY}``.
+    in locale(7)), ``connection_limit`` (-1: none), ``connectable`` (False: by
+    nobody at all), ``comment`` (None: none) and ``privileges``, ``{role or
+    PUBLIC: sorted list of CONNECT, CREATE, TEMPORARY}``.
 
     CLI Example:
 
@@ -172,8 +235,11 @@ def database(name):
 
         salt-call postgresql.database notes
     """
-    rows = _run(DATABASE, params=[name])
-    return {**rows[0], "privileges": rows[0]["privileges"] or {}} if rows else {}
+    rows = _run(f"{DATABASES} WHERE datname = %s", params=[name])
+    if not rows:
+        return {}
+    facts = {key: value for key, value in rows[0].items() if key != "name"}
+    return {**facts, "privileges": facts["privileges"] or {}}
 
 
 def database_create(name, owner, encoding="UTF8", locale="C.UTF-8", template="template0", connection_limit=-1):
@@ -196,13 +262,13 @@ def database_create(name, owner, encoding="UTF8", locale="C.UTF-8", template="te
         locale=locale,
         limit=connection_limit,
     )
-    _run(statement)
+    _change(statement)
     return True
 
 
 def database_alter(name, owner, connection_limit=-1):
     """
-    Change a database's owner and connection limit.
+    Change a database's owner and connection limit, and let it be connected to.
 
     CLI Example:
 
@@ -211,9 +277,9 @@ def database_alter(name, owner, connection_limit=-1):
         salt-call postgresql.database_alter notes owner=notes
     """
     __utils__["postgresql_names.database"](name)
-    _run(
+    _change(
         _sql("ALTER DATABASE {} OWNER TO {}", name, owner),
-        _sql("ALTER DATABASE {} CONNECTION LIMIT {limit}", name, limit=connection_limit),
+        _sql("ALTER DATABASE {} ALLOW_CONNECTIONS true CONNECTION LIMIT {limit}", name, limit=connection_limit),
     )
     return True
 
@@ -242,7 +308,7 @@ def database_grant(name, privileges):
         if privileges.get(grantee):
             granted = ", ".join(sorted(privileges[grantee]))
             statements.append(_sql(f"GRANT {granted} ON DATABASE {{}} TO {who}", *names))
-    _run(*statements)
+    _change(*statements)
     return True
 
 
@@ -261,7 +327,7 @@ def database_drop(name, force=False):
     """
     __utils__["postgresql_names.database"](name)
     _forget(name)
-    _run(_sql("DROP DATABASE {} WITH (FORCE)" if force else "DROP DATABASE {}", name))
+    _change(_sql("DROP DATABASE {} WITH (FORCE)" if force else "DROP DATABASE {}", name))
     return True
 
 
@@ -297,12 +363,14 @@ def extension_create(name, database, schema=None):
         salt-call postgresql.extension_create pg_trgm notes
     """
     if schema is None:
-        _run(_sql("CREATE EXTENSION IF NOT EXISTS {} CASCADE", name), database=database)
+        # Some extensions demand a schema of their own, the others take the first one of the search path.
+        create = [
+            "SET LOCAL search_path TO public",
+            _sql("CREATE EXTENSION IF NOT EXISTS {} CASCADE", name),
+        ]
     else:
-        _run(
-            _sql("CREATE EXTENSION IF NOT EXISTS {} SCHEMA {} CASCADE", name, schema),
-            database=database,
-        )
+        create = [_sql("CREATE EXTENSION IF NOT EXISTS {} SCHEMA {} CASCADE", name, schema)]
+    _change(*create, database=database)
     return True
 
 
@@ -316,11 +384,11 @@ def extension_drop(name, database):
 
         salt-call postgresql.extension_drop pg_trgm notes
     """
-    _run(_sql("DROP EXTENSION IF EXISTS {}", name), database=database)
+    _change(_sql("DROP EXTENSION IF EXISTS {}", name), database=database)
     return True
 
 
-def query_as(user, sql, database=None, role=None):
+def query_as(user, sql, database=None, role=None, secret_file=None):
     """
     Return the rows of a statement as a system user gets them, with that user's uid and groups and nothing of root's.
 
@@ -333,6 +401,9 @@ def query_as(user, sql, database=None, role=None):
     database, role
         Default: of the same name as the user.
 
+    secret_file
+        File with the role's password, if it has one.
+
     Raises CommandExecutionError that says who refused: the socket's directory, ``pg_hba.conf`` or the statement.
 
     CLI Example:
@@ -344,8 +415,10 @@ def query_as(user, sql, database=None, role=None):
     # Found here, since the child may not be allowed to read the tree.
     connect, run, plain = (__utils__[f"postgresql_server.{name}"] for name in ("connect", "run", "plain"))
 
+    password = _password(secret_file) if secret_file else None
+
     def ask():
-        with connect(role or user, database or user) as connection:
+        with connect(role or user, database or user, password) as connection:
             return plain(run(connection, sql))
 
     import psycopg  # noqa: F401 - nor the library
@@ -353,9 +426,12 @@ def query_as(user, sql, database=None, role=None):
     return __utils__["run_as.call"](user, ask, QUERY_AS_TIMEOUT)
 
 
-def forget_connections():
+def forget_connections(database=None):
     """
     Close what this run has open, so that the next question meets the server as a newcomer does. Needed after a restart.
+
+    database
+        Close the connection to this one only. Many services have many databases, and the server so many connections.
 
     CLI Example:
 
@@ -363,19 +439,31 @@ def forget_connections():
 
         salt-call postgresql.forget_connections
     """
+    if database is not None:
+        _forget(database)
+        return True
     for key in [key for key in __context__ if key.startswith(CONTEXT_KEY)]:
         _forget(key.removeprefix(CONTEXT_KEY))
+    __context__.pop(INVENTORY_KEY, None)
     return True
 
 
-def _set_role(verb, name, login, connection_limit, createdb, member_of):
+def _password(path):
+    password = __utils__["secret_files.read"](path)
+    if password is None:
+        raise CommandExecutionError(f"there is no secret file {path}; the state that makes it must come before")
+    return password
+
+
+def _set_role(verb, name, login, connection_limit, createdb, member_of, comment):
     __utils__["postgresql_names.role"](name)
     present = set(role(name).get("member_of", ()))
     options = "LOGIN" if login else "NOLOGIN"
     options += " CREATEDB" if createdb else " NOCREATEDB"
     options += " NOSUPERUSER NOCREATEROLE NOREPLICATION NOBYPASSRLS CONNECTION LIMIT {limit}"
-    _run(
+    _change(
         _sql(f"{verb} ROLE {{}} {options}", name, limit=connection_limit),
+        *([_sql("COMMENT ON ROLE {} IS {comment}", name, comment=comment)] if comment is not None else []),
         *(_sql("REVOKE {} FROM {}", group, name) for group in sorted(present - set(member_of))),
         *(_sql("GRANT {} TO {}", group, name) for group in sorted(set(member_of) - present)),
     )
@@ -386,19 +474,30 @@ def _sql(text, *identifiers, **literals):
     return __utils__["postgresql_server.statement"](text, *identifiers, **literals)
 
 
+def _change(*statements, database=MAINTENANCE_DATABASE):
+    __context__.pop(INVENTORY_KEY, None)
+    _run(*statements, database=database)
+
+
 def _run(*statements, params=None, database=MAINTENANCE_DATABASE):
     return __utils__["postgresql_server.run"](_connection(database), *statements, params=params)
 
 
 def _connection(database):
     """This run's connection to a database; a new one if there is none or the server has closed it."""
-    pid, connection = __context__.get(CONTEXT_KEY + database, (None, None))
-    # A forked child (parallel: True) must not talk on its parent's connection.
-    if pid != os.getpid() or not __utils__["postgresql_server.usable"](connection):
+    connection = _open(database)
+    if connection is None:
         _forget(database)
         connection = __utils__["postgresql_server.connect_as_superuser"](database)
         __context__[CONTEXT_KEY + database] = (os.getpid(), connection)
     return connection
+
+
+def _open(database):
+    pid, connection = __context__.get(CONTEXT_KEY + database, (None, None))
+    # A forked child (parallel: True) must not talk on its parent's connection.
+    usable = pid == os.getpid() and __utils__["postgresql_server.usable"](connection)
+    return connection if usable else None
 
 
 def _forget(database):

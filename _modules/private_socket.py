@@ -112,6 +112,25 @@ def list_():
     return found
 
 
+def undeclared(name, targets):
+    """
+    Return the private sockets of a service that lead elsewhere than to some targets.
+
+    A list of ``{"target", "kind"}``, as ``private_socket.remove`` takes them.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call private_socket.undeclared notes '[]'
+    """
+    return [
+        {"target": one["target"], "kind": one["kind"]}
+        for one in list_()
+        if one["name"] == name and one["target"] and one["target"] not in targets
+    ]
+
+
 def differences(name, target, user, group, daemon=None, kind=None, connections_max=256):
     """
     Return what has to change until a private socket is as declared, ``{}`` if it is.

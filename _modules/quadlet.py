@@ -34,7 +34,18 @@ from salt.exceptions import CommandExecutionError, SaltInvocationError, SaltRend
 MODE = 0o644  # the unit that the generator makes of a file is as readable: less would only pretend
 
 
-def render(kind, name, definition=None, source=None, context=None, user=None, socket_groups=None):
+def render(
+    kind,
+    name,
+    definition=None,
+    source=None,
+    context=None,
+    user=None,
+    socket_groups=None,
+    service=None,
+    siblings=None,
+    at_boot=True,
+):
     """
     Return the text of a unit's file, complete with what it needs to survive and to be contained.
 
@@ -46,6 +57,16 @@ def render(kind, name, definition=None, source=None, context=None, user=None, so
 
     definition, source, context, user, socket_groups
         As in the states.
+
+    service
+        The service that the unit belongs to, by name: it then carries the label ``rick-infra.service=NAME``, and
+        may reach no other service's sockets and groups.
+
+    siblings
+        Files that are written together with this one, ``{file: text}``; a container's pod is looked for there first.
+
+    at_boot
+        False: nothing is added that starts the unit at boot.
 
     Raises SaltInvocationError for a definition that cannot be, and
     CommandExecutionError for a user, group or fact that is missing. With
@@ -71,14 +92,14 @@ def render(kind, name, definition=None, source=None, context=None, user=None, so
         if problems:
             raise SaltInvocationError("; ".join(problems))
         unit = __utils__["quadlet_ids.of_user"](unit, user, groups, test)
-        unit = _complete(unit, groups)
-        refused = _refused(file, unit, user, groups)
+        unit = _complete(unit, groups, at_boot)
+        refused = _refused(file, unit, user, groups, service, siblings or {})
         if refused:
             raise SaltInvocationError("; ".join(refused))
         unit = __utils__["quadlet_ids.of_groups"](unit, groups, known, system, facts, test)
     except (CommandExecutionError, SaltInvocationError) as error:
         raise type(error)(f"{file}: {error}") from error
-    return unit.with_digest().file_text()
+    return (unit.with_service(service) if service else unit).with_digest().file_text()
 
 
 def check(file=None, text=None):
@@ -102,7 +123,7 @@ def check(file=None, text=None):
     if file is None:
         result = __utils__["quadlet_generator.run"](_folder(), __salt__["quadlet_live.planned"]())
         return {"passed": not result["errors"], **result}
-    errors, units = _problems(file, text or "")
+    errors, units = _problems({file: text or ""})
     return {"passed": not errors, "errors": errors, "units": units}
 
 
@@ -121,27 +142,44 @@ def diff(file, text):
 
         salt-call quadlet.diff notes.pod "$(cat notes.pod)"
     """
-    path = __utils__["quadlet_files.path"](file)
+    return diff_all({file: text})
+
+
+def diff_all(texts):
+    """
+    Return what would change if files had these texts, as ``quadlet.diff`` does. They are checked together.
+
+    texts
+        ``{file: text}``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call quadlet.diff_all "{notes.pod: '$(cat notes.pod)'}"
+    """
     changes = {}
-    access = _access(path)
-    if access:
-        changes[path] = access
-    difference = __utils__["textfile.diff"](path, text)
-    if not difference:
+    different = {}
+    for file, text in texts.items():
+        path = __utils__["quadlet_files.path"](file)
+        access = _access(path)
+        difference = __utils__["textfile.diff"](path, text)
+        if access:
+            changes[path] = access
+        if difference:
+            changes[path] = {**access, "diff": difference}
+            different[file] = text
+    if not different:
         return changes
-    errors, units = _problems(file, text)
+    errors, units = _problems(different)
     if errors:
-        raise CommandExecutionError(f"{file}: {'; '.join(errors)}")
-    changes[path] = {**changes.get(path, {}), "diff": difference}
-    service = __salt__["quadlet_live.about"](file, text)["service"]
-    if service in units:
-        present = __utils__["textfile.read"](__utils__["quadlet_files.generated_path"](service)) or ""
-        present = __utils__["quadlet_files.without_header"](present).strip().splitlines()
-        unit = difflib.unified_diff(
-            present, units[service].strip().splitlines(), fromfile=service, tofile=service, lineterm=""
-        )
-        changes[service] = {"diff": "\n".join(unit)}
-    return {key: value for key, value in changes.items() if value.get("diff") != ""}
+        raise CommandExecutionError(f"{', '.join(different)}: {'; '.join(errors)}")
+    for file, text in different.items():
+        service = __salt__["quadlet_live.about"](file, text)["service"]
+        difference = _unit_diff(service, units[service]) if service in units else ""
+        if difference:
+            changes[service] = {"diff": difference}
+    return changes
 
 
 def write(file, text):
@@ -156,10 +194,30 @@ def write(file, text):
 
         salt-call quadlet.write notes.pod "$(cat notes.pod)"
     """
-    changes = diff(file, text)
-    if changes:
-        __utils__["textfile.write"](__utils__["quadlet_files.path"](file), text, MODE)
-        __salt__["quadlet_live.forget"]()
+    return write_all({file: text})
+
+
+def write_all(texts):
+    """
+    Write files, each at once, without starting anything. Returns the changes as ``quadlet.diff`` does.
+
+    texts
+        ``{file: text}``.
+
+    Raises CommandExecutionError with all that speaks against the texts; nothing is written then.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call quadlet.write_all "{notes.pod: '$(cat notes.pod)'}"
+    """
+    changes = diff_all(texts)
+    for file, text in texts.items():
+        path = __utils__["quadlet_files.path"](file)
+        if path in changes:
+            __utils__["textfile.write"](path, text, MODE)
+            __salt__["quadlet_live.note"](file, text)
     return changes
 
 
@@ -287,12 +345,39 @@ def apply(files):
 
         salt-call quadlet.apply '[notes.pod]'
     """
+    prepared = prepare(files)
+    begin(prepared["decision"])
+    if prepared["changes"]:
+        left = _changes(_decision(files))
+        if left:
+            wrong = ", ".join(f"{thing} ({about['old']})" for thing, about in left.items())
+            raise CommandExecutionError(f"started, and still not as declared: {wrong}; see journalctl -u UNIT")
+    return prepared["changes"]
+
+
+def prepare(files):
+    """
+    Do what has to be done before anything is stopped: have the images, and make systemd read the files.
+
+    files
+        As for ``quadlet.pending``.
+
+    Returns ``{"changes", "decision"}``: what was pending, as ``quadlet.pending`` says it, and what is left for
+    ``quadlet.begin``.
+
+    Raises CommandExecutionError if something is missing; nothing is stopped then.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call quadlet.prepare '[notes.pod]'
+    """
     decision = _decision(files)
     changes = _changes(decision)
     __salt__["quadlet_live.fetch_images"](__salt__["quadlet_live.to_start"](decision))
     if decision["reload"]:
-        __utils__["units.daemon_reload"]()
-        __salt__["quadlet_live.forget"]()
+        __salt__["quadlet_live.reload"]()
         before, decision = decision, _decision(files)
         # What systemd had before the reload is known no more, and was a reason to restart.
         for file in before["restart"].keys() - decision["start"].keys():
@@ -300,16 +385,35 @@ def apply(files):
         if decision["reload"]:
             errors = __utils__["quadlet_generator.run"](_folder(), {})["errors"]
             raise CommandExecutionError("; ".join([f"after a reload, {decision['reload']}", *errors]))
-    if changes:
-        try:
-            __salt__["quadlet_live.act"](decision)
-        finally:
-            __salt__["quadlet_live.forget"]()
-        left = _changes(_decision(files))
-        if left:
-            wrong = ", ".join(f"{thing} ({about['old']})" for thing, about in left.items())
-            raise CommandExecutionError(f"started, and still not as declared: {wrong}; see journalctl -u UNIT")
-    return changes
+    __salt__["quadlet_live.start_image_units"](decision)
+    return {"changes": changes, "decision": decision}
+
+
+def begin(decision, wait=True):
+    """
+    Stop, start and restart units as decided.
+
+    decision
+        From ``quadlet.prepare``.
+
+    wait
+        False: return once systemd knows what to do.
+
+    Raises CommandExecutionError if a unit does not start.
+
+    CLI Example: none, it takes a decision: see quadlet.apply.
+    """
+    files = [*decision["start"], *decision["restart"], *decision["recreate"]]
+    if not files:
+        return
+    there = __salt__["quadlet_live.declared"]()
+    try:
+        __salt__["quadlet_live.act"](decision, wait)
+    finally:
+        # Whatever hangs on them has moved along.
+        pods = {there[file]["pod"] or file for file in files}
+        near = [unit["service"] for unit in there.values() if unit["file"] in files or unit["pod"] in pods]
+        __salt__["quadlet_live.forget"](near)
 
 
 def remnants(files):
@@ -399,10 +503,10 @@ def _shared():
     return {about["directory"]: about for about in __utils__["client_groups.declared"]().values()}
 
 
-def _complete(unit, groups):
+def _complete(unit, groups, at_boot):
     """The unit with what it needs to survive, and to be contained if a socket is in front of it."""
     if unit.kind != "container":
-        return __utils__["quadlet_defaults.complete"](unit)
+        return __utils__["quadlet_defaults.complete"](unit, at_boot=at_boot)
     shared, private = _shared(), __utils__["private_units.root"]()
     protected = __utils__["quadlet_guard.needs_protection"](unit, shared, groups)
     directories, names = __utils__["quadlet_guard.sockets"](unit, shared, private)
@@ -412,17 +516,17 @@ def _complete(unit, groups):
         for name in names
         for directory in shared
     ]
-    return __utils__["quadlet_defaults.complete"](unit, protected, before)
+    return __utils__["quadlet_defaults.complete"](unit, protected, before, at_boot)
 
 
-def _refused(file, unit, user, groups):
+def _refused(file, unit, user, groups, service, siblings):
     """Why the unit may not have the sockets that it reaches."""
     if unit.kind not in ("pod", "container", "volume"):
         return []
     name = unit.last("Container", "Pod")
     pod = None
     if name and name.endswith(".pod"):
-        planned = __salt__["quadlet_live.planned"]()
+        planned = {**__salt__["quadlet_live.planned"](), **siblings}
         text = planned.get(name) or __utils__["textfile.read"](__utils__["quadlet_files.path"](name)) or ""
         pod = _with_drop_ins(name, __utils__["quadlet_text.parse"]("pod", text, name))
     return __utils__["quadlet_guard.problems"](
@@ -433,6 +537,7 @@ def _refused(file, unit, user, groups):
         user,
         groups,
         pod,
+        service,
     )
 
 
@@ -442,27 +547,41 @@ def _with_drop_ins(file, unit):
     return unit.with_lines_of([__utils__["quadlet_text.parse"](unit.kind, text, path) for path, text in texts])
 
 
-def _problems(file, text):
-    """All that speaks against a text, and the units that the generator makes with it (none without a generator)."""
-    kind = __utils__["quadlet_files.split"](file)[1]
-    unit = __utils__["quadlet_text.parse"](kind, text, file)
-    others = [other for name, other in __salt__["quadlet_live.declared"]().items() if name != file]
-    problems = __utils__["quadlet_files.name_problems"](file, unit, others)
-    version = None
-    if __utils__["quadlet_keys.needs_version"](unit):
-        version = __salt__["quadlet_live.version"]()
-    hints = __utils__["quadlet_keys.key_problems"](unit, version)
-    about = __salt__["quadlet_live.about"](file, text)
-    if kind == "volume":
-        problems += _volume_problems(about)
+def _unit_diff(service, text):
+    """How a generated unit would change."""
+    present = __utils__["textfile.read"](__utils__["quadlet_files.generated_path"](service)) or ""
+    present = __utils__["quadlet_files.without_header"](present).strip().splitlines()
+    lines = difflib.unified_diff(present, text.strip().splitlines(), fromfile=service, tofile=service, lineterm="")
+    return "\n".join(lines)
+
+
+def _problems(texts):
+    """All that speaks against some files, and the units that the generator makes with them (none without one)."""
+    planned = __salt__["quadlet_live.planned"]()
+    abouts = {file: __salt__["quadlet_live.about"](file, text) for file, text in texts.items()}
+    there = {**__salt__["quadlet_live.declared"](), **abouts}
+    problems, hints = [], []
+    for file, text in texts.items():
+        kind = __utils__["quadlet_files.split"](file)[1]
+        unit = __utils__["quadlet_text.parse"](kind, text, file)
+        others = [other for name, other in there.items() if name != file]
+        found = __utils__["quadlet_files.name_problems"](file, unit, others)
+        needs_version = __utils__["quadlet_keys.needs_version"](unit)
+        hints += __utils__["quadlet_keys.key_problems"](
+            unit, __salt__["quadlet_live.version"]() if needs_version else None
+        )
+        if kind == "volume":
+            found += _volume_problems(abouts[file])
+        problems += [f"{file}: {problem}" for problem in found] if len(texts) > 1 else found
     if not __utils__["quadlet_generator.installed"]():
         if not __opts__.get("test"):
-            raise CommandExecutionError(f"{file}: Podman is not installed; require sls infra.podman, which installs it")
+            raise CommandExecutionError(
+                f"{', '.join(texts)}: Podman is not installed; require sls infra.podman, which installs it"
+            )
         return [*problems, *hints], {}
     if not __opts__.get("test"):  # an earlier state may yet build it
-        problems += __salt__["quadlet_live.image_problems"]([about])
-    planned = __salt__["quadlet_live.planned"]()
-    errors, units = __utils__["quadlet_generator.new_errors"](_folder(), {**planned, file: text})
+        problems += __salt__["quadlet_live.image_problems"](list(abouts.values()))
+    errors, units = __utils__["quadlet_generator.new_errors"](_folder(), {**planned, **texts})
     # What the generator accepts is right, even if our table has not heard of it.
     return [*problems, *(hints if errors else []), *errors], units
 

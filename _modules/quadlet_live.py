@@ -10,11 +10,13 @@ from pathlib import Path
 
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
-PROPERTIES = ["LoadState", "ActiveState", "SubState", "NeedDaemonReload", "SourcePath"]
 DECLARED, PLANNED, VERSION = "quadlet.declared", "quadlet.planned", "quadlet.version"
+TIMERS = "quadlet.timers"
 SYSTEMD, LOADED = "quadlet.systemd", "quadlet.loaded"
 FAR_FUTURE = 2**63  # seconds since 1970
 CONTAINERS, NETWORKS, VOLUMES = "quadlet.containers", "quadlet.networks", "quadlet.volumes"
+CERTAIN = "quadlet.certain"  # whether Podman itself told of the containers
+STORED, PLACES = "quadlet.stored", "quadlet.places"
 
 
 def plan(file, text):
@@ -24,7 +26,7 @@ def plan(file, text):
     CLI Example: none, what is planned lasts for a run only.
     """
     __context__.setdefault(PLANNED, {})[file] = text
-    forget()
+    note(file, text)
 
 
 def planned():
@@ -36,14 +38,60 @@ def planned():
     return dict(__context__.get(PLANNED, {}))
 
 
-def forget():
+def note(file, text):
     """
-    Ask again what may have changed.
+    Take note that a file has been written (text) or removed (None): the others need not be read again.
 
     CLI Example: none, what is remembered lasts for a run only.
     """
-    for key in (DECLARED, SYSTEMD, LOADED, CONTAINERS, NETWORKS, VOLUMES):
+    if DECLARED not in __context__:
+        return
+    there = __context__[DECLARED]
+    known = there.pop(file, None)
+    if text is not None:
+        there[file] = about(file, text)
+        __context__[DECLARED] = dict(sorted(there.items()))
+    forget([unit["service"] for unit in (known, there.get(file)) if unit])
+
+
+def forget(services=None):
+    """
+    Ask again what may have changed.
+
+    services
+        systemd units that were acted upon: nothing else is asked again, but what Podman has. All by default.
+
+    CLI Example: none, what is remembered lasts for a run only.
+    """
+    for key in (CONTAINERS, CERTAIN, NETWORKS, VOLUMES, TIMERS):
         __context__.pop(key, None)
+    if services is None:
+        for key in (DECLARED, SYSTEMD, LOADED):
+            __context__.pop(key, None)
+        return
+    for key in (SYSTEMD, LOADED):
+        for service in services:
+            __context__.get(key, {}).pop(service, None)
+
+
+def reload():
+    """
+    Make systemd and Quadlet's generator read all files again.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call quadlet_live.reload
+    """
+    __utils__["units.daemon_reload"]()
+    shown, read = __context__.get(SYSTEMD, {}), __context__.get(LOADED, {})
+    digests = {unit["service"]: unit["digest"] for unit in __context__.get(DECLARED, {}).values()}
+    stale = [service for service, state in shown.items() if state["LoadState"] != "loaded" or state["unread"]]
+    stale += [
+        service for service, state in read.items() if state["edited"] or state["generated"] != digests.get(service)
+    ]
+    forget(dict.fromkeys(stale))
 
 
 def declared():
@@ -83,7 +131,9 @@ def about(file, text):
 
 def systemd(services):
     """
-    Return systemd's properties of units, ``{service: {property: value}}``.
+    Return systemd's LoadState, ActiveState, SubState and Job of units, ``{service: {property: value}}``.
+
+    And ``unread``: whether the file of the unit was written after systemd last read it.
 
     CLI Example:
 
@@ -92,11 +142,25 @@ def systemd(services):
         salt-call quadlet_live.systemd '[notes-pod.service]'
     """
     known = __context__.setdefault(SYSTEMD, {})
-    # Whoever is first asks for all.
-    wanted = [*services, *(unit["service"] for unit in declared().values())]
-    unknown = [service for service in dict.fromkeys(wanted) if service not in known]
-    known.update(__utils__["units.show"](unknown, PROPERTIES))
+    if any(service not in known for service in services):
+        # Whoever is first asks for all.
+        wanted = [*services, *(unit["service"] for unit in declared().values()), *_timers()]
+        unknown = [service for service in dict.fromkeys(wanted) if service not in known]
+        known.update(_glance(unknown))
     return {service: known[service] for service in services}
+
+
+def timers(service):
+    """
+    Return the timers of a service that have a file here, a list of unit names.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call quadlet_live.timers notes
+    """
+    return [unit for unit, owner in _timers().items() if owner == service]
 
 
 def loaded():
@@ -113,11 +177,13 @@ def loaded():
 
         salt-call quadlet_live.loaded
     """
-    if LOADED not in __context__:
-        there = declared().values()
-        shown = systemd([unit["service"] for unit in there])
-        __context__[LOADED] = {unit["service"]: {**shown[unit["service"]], **_generated(unit)} for unit in there}
-    return __context__[LOADED]
+    known = __context__.setdefault(LOADED, {})
+    there = declared().values()
+    shown = systemd([unit["service"] for unit in there])
+    for unit in there:
+        if unit["service"] not in known:
+            known[unit["service"]] = {**shown[unit["service"]], **_generated(unit)}
+    return known
 
 
 def containers():
@@ -130,7 +196,11 @@ def containers():
 
         salt-call quadlet_live.containers
     """
-    return _once(CONTAINERS, "quadlet_podman.containers")
+    if CONTAINERS not in __context__:
+        stored = __utils__["podman_store.containers"]()
+        __context__[CERTAIN] = stored is None
+        __context__[CONTAINERS] = __utils__["quadlet_podman.containers"]() if stored is None else stored
+    return __context__[CONTAINERS]
 
 
 def networks():
@@ -143,7 +213,13 @@ def networks():
 
         salt-call quadlet_live.networks
     """
-    return _once(NETWORKS, "quadlet_podman.networks")
+    if NETWORKS not in __context__:
+        found = __utils__["podman_store.networks"]()
+        wanted = {unit["resource"] for unit in declared().values() if unit["kind"] == "network"}
+        # One that seems to be gone may lie elsewhere.
+        certain = found is not None and wanted <= found.keys()
+        __context__[NETWORKS] = found if certain else __utils__["quadlet_podman.networks"]()
+    return __context__[NETWORKS]
 
 
 def volumes():
@@ -156,7 +232,49 @@ def volumes():
 
         salt-call quadlet_live.volumes
     """
-    return _once(VOLUMES, "quadlet_podman.volumes")
+    if VOLUMES not in __context__:
+        found = __utils__["podman_store.volumes"]()
+        __context__[VOLUMES] = __utils__["quadlet_podman.volumes"]() if found is None else found
+    return __context__[VOLUMES]
+
+
+def images():
+    """
+    Return the local images by all their names, ``{name: id}``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call quadlet_live.images
+    """
+    return _stored("images")
+
+
+def secrets():
+    """
+    Return when each of Podman's secrets got its value, ``{name: seconds since 1970}``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call quadlet_live.secrets
+    """
+    return _stored("secrets")
+
+
+def store_stamp():
+    """
+    Return what is another value after Podman's images or secrets have changed, None if nobody can tell.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call quadlet_live.store_stamp
+    """
+    return __utils__["podman_store.stamp"](_once(PLACES, "podman_store.places"))
 
 
 def version():
@@ -196,7 +314,7 @@ def known(files):
     return __utils__["quadlet_plan.involved"](files, there)
 
 
-def decision(files, renewed=()):
+def decision(files, renewed=(), confirm=True):
     """
     Return what is to be done about files, as ``quadlet_plan.decide`` does.
 
@@ -205,6 +323,9 @@ def decision(files, renewed=()):
 
     renewed
         Names of secrets that count as newer than all that runs.
+
+    confirm
+        Whether Podman is asked for containers that its database does not show to run: it may have to wait for locks.
 
     CLI Example:
 
@@ -215,14 +336,34 @@ def decision(files, renewed=()):
     there = declared()
     wanted = [there[file] for file in files]
     kinds = {unit["kind"] for unit in wanted}
+    states = loaded()
     podman = {
-        "containers": containers(),
+        "containers": _certain_containers(wanted, states) if confirm else containers(),
         "networks": networks() if "network" in kinds else {},
         "volumes": volumes() if "volume" in kinds else {},
-        "images": _images(wanted),
-        "secrets": {**__utils__["quadlet_podman.secrets"](), **dict.fromkeys(renewed, FAR_FUTURE)},
+        "images": image_ids(wanted),
+        "secrets": {**secrets(), **dict.fromkeys(renewed, FAR_FUTURE)},
     }
-    return __utils__["quadlet_plan.decide"](files, there, loaded(), podman)
+    return __utils__["quadlet_plan.decide"](files, there, states, podman)
+
+
+def image_ids(units):
+    """
+    Return the ids of the images that units name, as far as this host has them; an image unit stands for its image.
+
+    units
+        A list of what ``about`` returns.
+
+    CLI Example: none, it takes what is known of units: see quadlet_live.images.
+    """
+    there = declared()
+    found = {}
+    for image in {unit["image"] for unit in units if unit["image"]}:
+        name = there[image]["image"] if image in there else image
+        identity = __utils__["quadlet_podman.image_id"](name, images())
+        if identity:
+            found[image] = identity
+    return found
 
 
 def without_image(units):
@@ -244,7 +385,7 @@ def without_image(units):
         and unit["image"].rpartition(".")[2] not in ("image", "build")
         and not set("%$") & set(unit["image"])
         and unit["pull"] not in ("always", "newer")
-        and not __utils__["quadlet_podman.has_image"](unit["image"])
+        and not _has_image(unit["image"])
     ]
 
 
@@ -289,13 +430,34 @@ def fetch_images(units):
         raise CommandExecutionError("; ".join(problems))
     for image in dict.fromkeys(unit["image"] for unit in without_image(units)):
         __utils__["quadlet_podman.pull"](image)
+    for image, policy in dict.fromkeys((unit["image"], unit["pull"]) for unit in units if _is_asked_for_again(unit)):
+        __utils__["quadlet_podman.pull"](image, policy)
 
 
-def act(decided):
+def start_image_units(decided):
     """
-    Do what was decided, without the reload.
+    Have the images that units fetch, before anything is stopped: it can fail.
 
-    Raises CommandExecutionError if a unit does not start.
+    Raises CommandExecutionError if one cannot be had.
+
+    CLI Example: none, it takes a decision: see quadlet.apply.
+    """
+    there = declared()
+    files = [file for file in (*decided["start"], *decided["restart"]) if there[file]["kind"] == "image"]
+    services = [there[file]["service"] for file in files]
+    __utils__["units.act"]("restart", services)
+    if services:
+        forget(services)
+
+
+def act(decided, wait=True):
+    """
+    Do what was decided, without the reload and the images.
+
+    wait
+        False: systemd is told what to start and not waited for.
+
+    Raises CommandExecutionError if a unit does not start, or systemd refuses to try.
 
     CLI Example: none, it takes a decision: see quadlet.apply.
     """
@@ -304,9 +466,7 @@ def act(decided):
     def services(files):
         return [there[file]["service"] for file in files]
 
-    # Images that units fetch: before anything is stopped, since that can fail.
-    images = [file for file in (*decided["start"], *decided["restart"]) if there[file]["kind"] == "image"]
-    __utils__["units.act"]("restart", services(images))
+    fetched = [file for file in (*decided["start"], *decided["restart"]) if there[file]["kind"] == "image"]
     renewed = decided["recreate"]
     if renewed:
         users = [file for file in decided["restart"] if there[file]["kind"] in ("pod", "container")]
@@ -323,10 +483,9 @@ def act(decided):
     touched = systemd(services([*decided["start"], *decided["restart"], *renewed]))
     failed = [service for service, state in touched.items() if state["ActiveState"] == "failed"]
     __utils__["units.act"]("reset-failed", failed)
-    __utils__["units.act"](
-        "restart", services([*renewed, *(file for file in decided["restart"] if file not in images)])
-    )
-    __utils__["units.act"]("start", services(file for file in decided["start"] if file not in images))
+    verbs = {"restart": [*renewed, *decided["restart"]], "start": decided["start"]}
+    for verb, files in verbs.items():
+        __utils__["units.act"](verb, services(file for file in files if file not in fetched), wait)
 
 
 def remnants(files):
@@ -341,16 +500,19 @@ def remnants(files):
     """
     found: dict = {"paths": [], "services": {}, "networks": []}
     there = declared()
-    for file in dict.fromkeys(files):
+    # A file that is gone had the names that files have by default.
+    abouts = {file: there.get(file) or about(file, "") for file in files}
+    states = systemd([unit["service"] for unit in abouts.values()])
+    known = [service for service, state in states.items() if state["LoadState"] == "loaded"]
+    sources = __utils__["units.show"](known, ["SourcePath"])
+    for file, unit in abouts.items():
         path = __utils__["quadlet_files.path"](file)
-        # A file that is gone had the names that files have by default.
-        unit = there.get(file) or about(file, "")
         if planned().get(file, "") is not None and Path(path).exists():
             found["paths"].append(path)
         service = unit["service"]
-        state = systemd([service])[service]
+        state = states[service]
         # A unit of that name which comes from elsewhere is somebody else's.
-        ours = state["LoadState"] == "loaded" and state["SourcePath"] == path
+        ours = state["LoadState"] == "loaded" and sources[service]["SourcePath"] == path
         made_once = unit["kind"] not in ("pod", "container") and state["ActiveState"] == "active"
         orphaned = state["LoadState"] == "not-found" and (made_once or service in containers())
         if ours or orphaned:
@@ -411,22 +573,63 @@ def _generated(unit):
     """What the generator made of a file when systemd last read its units."""
     text = __utils__["textfile.read"](__utils__["quadlet_files.generated_path"](unit["service"])) or ""
     digest = __utils__["quadlet_text.carried_digest"](text)
+    edited = digest is not None and digest == unit["digest"] and not _says(text, unit)
+    return {"generated": digest, "edited": edited}
+
+
+def _says(text, unit):
+    """Whether a generated unit was made from what a file declares."""
+    own = f"X-{unit['kind'].capitalize()}"
+    lines = "".join(f"{key}={value}\n" for key, value in unit["declares"])
+    if f"[{own}]\n{lines}\n[" in text or text.endswith(f"[{own}]\n{lines}"):
+        return True  # as the generator copies it, comments left out; reading it properly takes ten times as long
     present = __utils__["quadlet_text.parse"](unit["kind"], text, unit["service"])
-    declares = [line[1:] for line in present.lines if line[0] == f"X-{present.own}" and line[1]]
-    return {
-        "generated": digest,
-        "edited": digest is not None and digest == unit["digest"] and declares != unit["declares"],
-    }
+    return [line[1:] for line in present.lines if line[0] == own and line[1]] == unit["declares"]
 
 
-def _images(wanted):
-    """The ids of the images that units name, as far as this host has them; an image unit stands for its image."""
-    there = declared()
-    local = __utils__["quadlet_podman.images"]()
-    images = {}
-    for image in {unit["image"] for unit in wanted if unit["image"]}:
-        name = there[image]["image"] if image in there else image
-        found = __utils__["quadlet_podman.image_id"](name, local)
-        if found:
-            images[image] = found
-    return images
+def _certain_containers(wanted, states):
+    """The containers; what is missing is missing by Podman's own word."""
+    found = containers()
+    expected = [
+        unit["service"]
+        for unit in wanted
+        if unit["kind"] in ("pod", "container")
+        and not unit["oneshot"]
+        and states[unit["service"]]["ActiveState"] == "active"
+    ]
+    if not __context__[CERTAIN] and any(found.get(name, {}).get("state") != "running" for name in expected):
+        __context__[CONTAINERS], __context__[CERTAIN] = __utils__["quadlet_podman.containers"](), True
+    return __context__[CONTAINERS]
+
+
+def _timers():
+    return _once(TIMERS, "pod_timers.present")
+
+
+def _glance(services):
+    paths = {unit["service"]: __utils__["quadlet_files.path"](unit["file"]) for unit in declared().values()}
+    paths.update({one: __utils__["pod_timers.path"](one) for one in services if one.endswith(".timer")})
+    unread = __utils__["quadlet_files.unread"]([paths[one] for one in services if one in paths])
+    states = __utils__["units.glance"](services)
+    return {one: {**state, "unread": paths.get(one) in unread} for one, state in states.items()}
+
+
+def _stored(what):
+    """What lies in Podman's store: read once, and again only if the store is another since."""
+    mark = store_stamp()
+    known = __context__.setdefault(STORED, {})
+    if mark is None or known.get(what, (None,))[0] != mark:
+        known[what] = (mark, __utils__[f"quadlet_podman.{what}"]())
+    return known[what][1]
+
+
+def _is_asked_for_again(unit):
+    """Podman would fetch it when it starts, within the start's time, with the old one stopped already."""
+    named = unit["kind"] == "container" and unit["image"] and unit["image"].rpartition(".")[2] not in ("image", "build")
+    return named and unit["pull"] in ("always", "newer") and not set("%$") & set(unit["image"])
+
+
+def _has_image(name):
+    return __utils__["quadlet_podman.image_id"](name, images()) is not None or __utils__["quadlet_podman.has_image"](
+        name
+    )

@@ -1,22 +1,21 @@
 """
-Secrets of services: made on this host, kept in root-only files, delivered to containers as Podman secrets.
+Secrets of services: made on this host or brought by the pillar, kept in root-only files, delivered as Podman secrets.
 
-A secret's value is in two places: ``/var/lib/rick-infra/secrets/NAME`` (root,
-0600) and Podman's own store (root, 0700). No function here returns one.
+A secret's value is in two places: ``/var/lib/rick-infra/secrets/SERVICE.SECRET``
+(root, 0600) and Podman's own store (root, 0700). What an environment variable
+is composed of (``SERVICE.CONTAINER.VARIABLE``) is only in the second. No
+function here returns a value.
 """
 
-import hashlib
 import hmac
-import json
-import re
-import shutil
-import subprocess
 
-from salt.exceptions import CommandExecutionError, SaltInvocationError
+import salt.utils.data
+from salt.exceptions import CommandExecutionError, SaltException, SaltInvocationError
 
-_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,252}")  # podman-secret-create(1)
-_CACHE = "rick_podman_secrets"
-_TIMEOUT = 60  # seconds
+CONTEXT = "secret.podman"  # what Podman has, looked at once in a run
+PENDING = "secret.pending"  # names in Podman that were not as declared when a run last looked
+UNWRITTEN = "secret.unwritten"  # where those secrets come from whose file was not as declared
+PILLAR = "/etc/rick-infra/pillar/site.sls"
 
 
 def path(name):
@@ -27,9 +26,9 @@ def path(name):
 
     .. code-block:: bash
 
-        salt-call secret.path valkey-notes
+        salt-call secret.path notes.valkey
     """
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
+    if not __utils__["podman_secrets.is_name"](name):
         raise SaltInvocationError(f"secret {name!r}: use letters, digits and _.-, beginning with a letter or digit")
     return f"{__utils__['secret_files.directory']()}/{name}"
 
@@ -58,8 +57,7 @@ def delivered(name):
         salt-call secret.delivered valkey-notes
     """
     value = __utils__["secret_files.read"](path(name))
-    known = _podman_digests().get(name)
-    return value is not None and known is not None and hmac.compare_digest(known, _digest(value))
+    return value is not None and _podman_has(name, value.encode())
 
 
 def make(name):
@@ -91,9 +89,7 @@ def deliver(name):
     value = __utils__["secret_files.read"](path(name))
     if value is None:
         raise CommandExecutionError(f"secret {name}: there is no {path(name)} (make it: salt-call secret.make {name})")
-    __context__.pop(_CACHE, None)
-    # Through standard input: the process list shows arguments to everybody.
-    _podman("secret", "create", "--replace", name, "-", value=value)
+    _deliver(name, value.encode())
 
 
 def remove(name):
@@ -106,10 +102,10 @@ def remove(name):
 
         salt-call secret.remove valkey-notes
     """
-    if name in _podman_digests():
-        __context__.pop(_CACHE, None)
-        _podman("secret", "rm", name)
-    __utils__["secret_files.remove"](path(name))
+    file = path(name)
+    if in_podman(name):
+        _take_back([name])
+    __utils__["secret_files.remove"](file)
 
 
 def in_podman(name):
@@ -122,32 +118,353 @@ def in_podman(name):
 
         salt-call secret.in_podman valkey-notes
     """
-    return name in _podman_digests()
+    return name in _podman()
 
 
-def _podman_digests():
-    """Every secret that Podman has, ``{name: SHA-256}``; asked once a run."""
-    if _CACHE not in __context__:
-        digests = {}
-        if shutil.which("podman"):
-            names = _podman("secret", "ls", "--format", "{{.Name}}").splitlines()
-            if names:
-                entries = json.loads(_podman("secret", "inspect", "--showsecret", "--", *names))
-                digests = {entry["Spec"]["Name"]: _digest(entry["SecretData"]) for entry in entries}
-        __context__[_CACHE] = digests
-    return __context__[_CACHE]
+def all_differences(name, secrets):
+    """
+    Return what has to change until a service's secrets are as declared, ``{thing: {"old", "new"}}``, ``{}`` if nothing.
+
+    Things are files, by their paths, and ``podman secret NAME``. No value is shown.
+
+    name, secrets
+        As in the state ``secret.all_present``.
+
+    Raises SaltInvocationError for declarations that cannot be, and
+    CommandExecutionError if a secret cannot be had: it names each one, where it
+    should come from, and the way out.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call secret.all_differences notes '[{"name": "notes.token", "generate": {"length": 43}}]'
+    """
+    changes, _ = _all(name, secrets)
+    return changes
 
 
-def _digest(value):
-    return hashlib.sha256(value.encode()).hexdigest()
+def all_apply(name, secrets):
+    """
+    Make a service's secrets as declared, and remove those that are declared no more. What is right is not touched.
+
+    Parameters, errors and what it returns are those of ``secret.all_differences``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call secret.all_apply notes '[{"name": "notes.token", "generate": {"length": 43}}]'
+    """
+    changes, values = _all(name, secrets)
+    for secret, (value, generation) in values.items():
+        if generation:
+            value = __utils__["secret_values.generate"](**generation)
+        if path(secret) in changes:
+            __utils__["secret_files.put"](path(secret), value)
+            __context__[UNWRITTEN].pop(secret)
+        if _thing(secret) in changes:
+            _deliver(secret, value)
+    gone = [one for one in _podman() if one not in values and _thing(one) in changes]
+    _take_back(gone)
+    for file in _files(name):
+        if file in changes and changes[file]["new"] is None:
+            __utils__["secret_files.remove"](file)
+    _note(name, "secrets", {})
+    return changes
 
 
-def _podman(*arguments, value=None):
-    command = ["podman", *arguments]
+def values_differences(name, values):
+    """
+    Return what has to change until a service's composed values are in Podman's hands, as ``secret.all_differences``.
+
+    A value with a secret that does not exist yet counts as one to be delivered.
+
+    name, values
+        As in the state ``secret.values_present``.
+
+    Raises SaltInvocationError for declarations that cannot be, and
+    CommandExecutionError for values that cannot be delivered.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call secret.values_differences notes '[{"name": "notes.web.A", "parts": [{"secret": "notes.token"}]}]'
+    """
+    changes, _ = _values(name, values)
+    return changes
+
+
+def values_apply(name, values):
+    """
+    Deliver a service's composed values, and remove those declared no more. What is right is not touched.
+
+    Parameters, errors and what it returns are those of ``secret.values_differences``;
+    a value with a secret that does not exist is an error here.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call secret.values_apply notes '[{"name": "notes.web.A", "parts": [{"secret": "notes.token"}]}]'
+    """
+    changes, composed = _values(name, values)
+    missing = [one for one, value in composed.items() if value is None]
+    if missing:
+        raise CommandExecutionError(
+            f"service {name}: a secret that {', '.join(missing)} needs is not in"
+            f" {__utils__['secret_files.directory']()}; the state secret.all_present makes it"
+        )
+    for value in composed:
+        if _thing(value) in changes:
+            _deliver(value, composed[value])
+    _take_back([one for one in _podman() if one not in composed and _thing(one) in changes])
+    _note(name, "values", {})
+    return changes
+
+
+def all_remnants(name, keep_files=False):
+    """
+    Return what is there of a service's secrets and values, ``{thing: {"old": "there", "new": None}}``.
+
+    name, keep_files
+        As in the state ``secret.all_absent``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call secret.all_remnants notes
+    """
+    start = __utils__["secret_values.prefix"](name)
+    things = [_thing(one) for one in _podman() if one.startswith(start)]
+    if not keep_files:
+        things += _files(name)
+    return {thing: {"old": "there", "new": None} for thing in things}
+
+
+def all_remove(name, keep_files=False):
+    """
+    Remove all secrets and values of a service. Returns what ``secret.all_remnants`` does.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call secret.all_remove notes
+    """
+    changes = all_remnants(name, keep_files)
+    _take_back([one for one in _podman() if _thing(one) in changes])
+    for file in _files(name):
+        if file in changes:
+            __utils__["secret_files.remove"](file)
+    return changes
+
+
+def renew(name):
+    """
+    Replace a generated secret by a new one. The old value is not kept.
+
+    Returns what comes next, as text: the next run gives it to the databases and
+    to Podman, and restarts exactly the containers that use it.
+
+    name
+        ``SERVICE.SECRET``, for example ``notes.token``.
+
+    Raises CommandExecutionError if no service declares it, or if it is not generated here.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call secret.renew notes.token
+    """
+    service = name.partition(".")[0] if isinstance(name, str) else name
+    for entry in __salt__["catalogue.services"]():
+        if entry["name"] == service:
+            declared = __utils__["secret_values.declared"](service, entry.get("secrets", []))
+            break
+    else:
+        raise CommandExecutionError(f"secret {name}: there is no service {service} (salt-call catalogue.list)")
+    if name not in declared:
+        raise CommandExecutionError(f"secret {name}: service {service} has {', '.join(declared) or 'no secrets'}")
+    source, detail = declared[name]
+    if source != "generate":
+        raise CommandExecutionError(f"secret {name} comes from {source} {detail}: change it there")
+    __utils__["secret_files.put"](path(name), __utils__["secret_values.generate"](**detail))
+    return f"{name} has a new value; the next run delivers it and restarts what uses it: salt-call state.highstate"
+
+
+def pending():
+    """
+    Return the names of the Podman secrets that were not as declared when this run last looked, sorted.
+
+    In test mode these are what earlier states of the run would deliver or
+    remove; after a real run's states it is empty.
+
+    CLI Example: none, within a run only.
+    """
+    return sorted(name for names in __context__.get(PENDING, {}).values() for name in names)
+
+
+def _all(service, secrets):
+    """The changes, and ``{name: (value, None)}``, or ``(None, how to generate it)`` where there is none yet."""
+    declared = __utils__["secret_values.declared"](service, secrets)
+    changes, values, problems = {}, {}, []
+    for name, (source, detail) in declared.items():
+        try:
+            present = __utils__["secret_files.read_exactly"](path(name))
+            value = _wanted(source, detail, present)
+        except (CommandExecutionError, SaltInvocationError) as error:
+            problems.append(f"{name.partition('.')[2]}: {error}")
+            continue
+        values[name] = (value, detail if value is None else None)
+        if value is None:
+            changes[path(name)] = {"old": None, "new": "generated"}
+        elif present is None or not hmac.compare_digest(present, value):
+            new = "without its newline" if source == "generate" else f"from {source} {detail}"
+            changes[path(name)] = {"old": None if present is None else "another value", "new": new}
+        changes.update(_delivery(name, value))
+    if problems:
+        raise CommandExecutionError("\n".join(f"service {service}: secret {problem}" for problem in problems))
+    stale = [one for one in _podman() if __utils__["secret_values.is_secret"](one, service) and one not in declared]
+    wanted = [path(name) for name in declared]
+    for thing in [*map(_thing, stale), *(file for file in _files(service) if file not in wanted)]:
+        changes[thing] = {"old": "there", "new": None}
+    _note(service, "secrets", changes)
+    __context__.setdefault(UNWRITTEN, {}).update(
+        {name: source for name, source in declared.items() if path(name) in changes}
+    )
+    return changes, values
+
+
+def _values(service, values):
+    """The changes, and ``{name: value}``, None where a secret does not exist yet."""
+    declared = __utils__["secret_values.composed"](service, values)
+    changes, composed, problems = {}, {}, []
+    for name, parts in declared.items():
+        known = {part["secret"]: _effective(part["secret"]) for part in parts if "secret" in part}
+        value = __utils__["secret_values.join"](parts, known)
+        composed[name] = value
+        if value is not None:
+            problem = _unfit(value) or ("it has a NUL character" if b"\0" in value else None)
+            if problem:
+                problems.append(f"{name}: {problem}")
+        changes.update(_delivery(name, value))
+    if problems:
+        raise CommandExecutionError("\n".join(f"service {service}: value {problem}" for problem in problems))
+    for name in _podman():
+        if __utils__["secret_values.is_value"](name, service) and name not in declared:
+            changes[_thing(name)] = {"old": "there", "new": None}
+    _note(service, "values", changes)
+    return changes, composed
+
+
+def _wanted(source, detail, present):
+    """The value that a secret is to have; None if it is to be generated."""
+    if source == "generate":
+        if present is None:
+            return None
+        # As the daemons read it; echo and editors put a newline there.
+        value = present.removesuffix(b"\n")
+        origin = "its file"
+    elif source == "pillar":
+        value, origin = _from_pillar(detail), f"pillar {detail}"
+    else:
+        value, origin = __utils__["secret_files.read_exactly"](detail, ours=False), f"file {detail}"
+        if value is None:
+            raise CommandExecutionError(f"there is no file {detail}: write it (root, mode 0600), or take file out")
+    problem = _unfit(value)
+    if problem:
+        way_out = "; delete it, and a new one is made" if source == "generate" else ""
+        raise CommandExecutionError(f"{origin}: {problem}{way_out}")
+    return value
+
+
+def _from_pillar(place):
+    # Not pillar.get, which masks values.
+    value = salt.utils.data.traverse_dict_and_list(__pillar__, place, None)
+    if value is None:
+        broken = " (and the pillar has errors: salt-call pillar.items)" if __pillar__.get("_errors") else ""
+        raise CommandExecutionError(f"the pillar has no {place}{broken}: set it, for example in {PILLAR}")
+    if isinstance(value, str) and value.startswith("sdb://"):
+        try:
+            value = __salt__["sdb.get"](value, strict=True)
+        except (SaltException, OSError, KeyError) as error:
+            raise CommandExecutionError(f"pillar {place}: its sdb:// address gives an error: {error}") from error
+        if value is None:
+            raise CommandExecutionError(f"pillar {place}: nothing is stored at its sdb:// address")
+    if isinstance(value, bytes):
+        return value
+    if not isinstance(value, str):
+        raise CommandExecutionError(f"pillar {place} is {type(value).__name__}, not text: put it in quotes")
     try:
-        done = subprocess.run(command, input=value, capture_output=True, text=True, timeout=_TIMEOUT, check=False)
-    except (FileNotFoundError, subprocess.TimeoutExpired) as error:
-        raise CommandExecutionError(f"podman {' '.join(arguments[:2])}: {error}") from error
-    if done.returncode != 0:
-        raise CommandExecutionError(f"podman {' '.join(arguments[:2])}: {done.stderr.strip()}")
-    return done.stdout
+        return value.encode()
+    except UnicodeEncodeError:
+        raise CommandExecutionError(f"pillar {place} has half a character (a lone surrogate)") from None
+
+
+def _unfit(value):
+    """Why Podman does not take a value, None if it does."""
+    if not value:
+        return "it is empty, which Podman does not take"
+    largest = __utils__["podman_secrets.largest"]()
+    return f"{len(value)} bytes, of which Podman takes {largest}" if len(value) > largest else None
+
+
+def _effective(name):
+    """The value that a secret has, or would have once the run's earlier states have done what they plan."""
+    present = __utils__["secret_files.read_exactly"](path(name))
+    unwritten = __context__.get(UNWRITTEN, {}).get(name)
+    if unwritten is None:
+        return present
+    source, detail = unwritten
+    return _wanted(source, detail, present)
+
+
+def _delivery(name, value):
+    if name not in _podman():
+        return {_thing(name): {"old": None, "new": "delivered"}}
+    if value is None or not _podman_has(name, value):
+        return {_thing(name): {"old": "another value", "new": "delivered"}}
+    return {}
+
+
+def _thing(name):
+    return f"podman secret {name}"
+
+
+def _files(service):
+    """The files of a service's secrets, and what a killed run left half made of them."""
+    folder = __utils__["secret_files.directory"]()
+    start = __utils__["secret_values.prefix"](service)
+    return [f"{folder}/{file}" for file in __utils__["secret_files.names"]() if file.startswith((start, f".{start}"))]
+
+
+def _note(service, kind, changes):
+    names = {name for name in (thing.removeprefix("podman secret ") for thing in changes) if not name.startswith("/")}
+    __context__.setdefault(PENDING, {})[f"{service} {kind}"] = names
+
+
+def _podman():
+    """Every secret that Podman has, without its value; looked at once a run."""
+    if CONTEXT not in __context__:
+        __context__[CONTEXT] = __utils__["podman_secrets.read"]()
+    return __context__[CONTEXT]
+
+
+def _podman_has(name, value):
+    known = _podman().get(name)
+    return known is not None and hmac.compare_digest(known["digest"], __utils__["podman_secrets.digest"](value))
+
+
+def _deliver(name, value):
+    __context__.pop(CONTEXT, None)
+    __utils__["podman_secrets.create"](name, value)
+
+
+def _take_back(names):
+    if names:
+        __context__.pop(CONTEXT, None)
+        __utils__["podman_secrets.remove"](names)

@@ -1,37 +1,30 @@
 """
-Valkey over its Unix socket: who its users are, how it is configured, and how to change both while it runs.
+Valkey over its Unix socket: whether it answers, how it is configured, who administers it, and how to change that.
 
 Users live in ``/etc/valkey/users.acl`` and nowhere else. Salt logs in as the
 user ``rick-infra``, whose password is in
 ``/var/lib/rick-infra/secrets/valkey-administrator`` and is never shown. If
 that file is lost, ``valkey.administrator_present`` makes another one.
 
-Applications each get a user of their own, bound to a key prefix. What a prefix
-does not cover: a user who may ``SCAN`` sees the names (not the values) of all
-keys, so SCAN is not among the default rules; ``DBSIZE`` and ``INFO`` speak of
-everybody; memory and time are shared. An application that cannot do without
-such a command gets it added to its ``commands``, for example ``+scan``.
+Applications' users are the business of ``valkey_user``, servers of their own
+that of ``valkey_instance``. With ``instance=NAME`` the functions here speak of
+the instance of the service NAME, otherwise of the Valkey that all share.
 """
 
 import grp
-import os
 import pwd
 import secrets
 from pathlib import Path
 
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
-ACL_FILE = "/etc/valkey/users.acl"
-CONFIG_FILE = "/etc/valkey/valkey.conf"
-ACL_FILE_ACCESS = "valkey:valkey 0640"  # the daemon's own, since ACL SAVE and ACL LOAD run as the daemon
-ACCOUNT = "valkey"  # the daemon's user
-SECRET = "valkey-administrator"  # noqa: S105 - the name of a file
-UNIT = "valkey-server.service"
+ACL_FILE_MODE = "0640"  # the daemon's own, since ACL LOAD runs as the daemon
+SERVERS = "valkey.servers"  # what a run keeps of each server: its connection and what it has been told
 TIMEOUT = 30  # seconds for the three commands of a round trip
 ROUND_TRIP_EXPIRY = 60  # seconds; should a probe die between writing its key and deleting it
 
 
-def server():
+def server(instance=None):
     """
     Return how the server stands: ``{"answers": bool, "administrator": bool}``.
 
@@ -46,13 +39,29 @@ def server():
     .. code-block:: bash
 
         salt-call valkey.server
+        salt-call valkey.server instance=wiki
     """
-    if not __utils__["valkey_server.listens"]():
-        return {"answers": False, "administrator": False}
-    return {"answers": True, "administrator": _administrator_client() is not None}
+    state = _server(instance).state()
+    return {"answers": state != "absent", "administrator": state == "open"}
 
 
-def ping():
+def reachable(instance=None):
+    """
+    Return True if Salt can log in to the server.
+
+    Raises CommandExecutionError that names what has to come before.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call valkey.reachable
+    """
+    _server(instance).require()
+    return True
+
+
+def ping(instance=None):
     """
     Return True if the server answers Salt's user, False if nobody listens on the socket.
 
@@ -64,12 +73,12 @@ def ping():
 
         salt-call valkey.ping
     """
-    return __utils__["valkey_server.listens"]() and bool(_ask("PING"))
+    return _server(instance).state() != "absent" and bool(_server(instance).ask("PING"))
 
 
-def info(section=None):
+def info(section=None, instance=None):
     """
-    Return what ``INFO`` says, ``{field: value}``.
+    Return what ``INFO`` says, ``{field: value}``, values as text.
 
     section
         For example ``memory``, ``persistence`` or ``clients``. Default: Valkey's choice of sections.
@@ -79,11 +88,14 @@ def info(section=None):
     .. code-block:: bash
 
         salt-call valkey.info memory
+        salt-call valkey.info memory instance=wiki
     """
-    return _ask("INFO", *([section] if section else []))
+    text = _server(instance).ask("INFO", *([section] if section else []))
+    pairs = [line.partition(":") for line in text.splitlines() if line and not line.startswith("#")]
+    return {field: value for field, _, value in pairs}
 
 
-def users():
+def users(instance=None):
     """
     Return the users the server has loaded, ``{name: ACL line}``, password hashes masked.
 
@@ -93,10 +105,10 @@ def users():
 
         salt-call valkey.users
     """
-    return {name: __utils__["valkey_acl.masked"](line) for name, line in _loaded().items()}
+    return {name: __utils__["valkey_acl.masked"](line) for name, line in _server(instance).loaded().items()}
 
 
-def load():
+def load(instance=None):
     """
     Make the server read its ACL file: all of it or, if one line is wrong, none of it.
 
@@ -108,119 +120,11 @@ def load():
 
         salt-call valkey.load
     """
-    _ask("ACL", "LOAD")
+    _server(instance).load()
     return True
 
 
-def user_differences(name, keys=None, channels=None, commands=None, secret_file=None):
-    """
-    Return what would have to change for a user to be as given, ``{}`` if nothing.
-
-    name, keys, channels, commands, secret_file
-        As in the state ``valkey.user_present``.
-
-    The keys of the result are ``secret`` (there is no such file yet), ``line``
-    (the rules in the ACL file), ``password`` and ``loaded`` (the server has
-    something else than the ACL file would say). If the server cannot be asked,
-    the file alone decides, because a server that starts reads it.
-
-    Raises SaltInvocationError for rules that cannot be, and
-    CommandExecutionError if a file or the server cannot be read.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-call valkey.user_differences notes
-    """
-    path = _secret_path(name, secret_file)
-    password = __utils__["secret_files.read"](path)
-    if password is None:
-        # A stand-in of the same form: it lets the rules be checked and cannot be mistaken for a password in use.
-        line = __utils__["valkey_acl.line"](name, secrets.token_urlsafe(), keys, channels, commands)
-        changes = {"secret": {"old": None, "new": path}, **_line_differences(name, line)}
-        changes.pop("loaded", None)
-        return changes
-    return _line_differences(name, __utils__["valkey_acl.line"](name, password, keys, channels, commands))
-
-
-def user_apply(name, keys=None, channels=None, commands=None, secret_file=None):
-    """
-    Make a user be as given, in the server and in the ACL file. The server judges the rules first.
-
-    Arguments as in the state ``valkey.user_present``. Other users and open
-    connections stay as they are.
-
-    Raises CommandExecutionError if the server refuses a rule, or understands
-    it differently than it is written; then nothing has changed.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-call valkey.user_apply notes keys='["notes:*"]'
-    """
-    path = _secret_path(name, secret_file)
-    password = __utils__["secret_files.read"](path)
-    if password is None:
-        if Path(path).parent != Path(__utils__["secret_files.directory"]()):
-            raise CommandExecutionError(
-                f"valkey user {name}: there is no secret file {path}; write it before, "
-                f"or leave secret_file out to have a secret made in {__utils__['secret_files.directory']()}"
-            )
-        __utils__["valkey_acl.line"](name, secrets.token_urlsafe(), keys, channels, commands)  # bad rules: no secret
-        password = __utils__["secret_files.create"](path)
-    line = __utils__["valkey_acl.line"](name, password, keys, channels, commands)
-    _set_user(name, line)
-    understood = _loaded().get(name)
-    if understood != line:
-        load()  # the file still says what was before
-        raise CommandExecutionError(
-            f"valkey user {name}: the server rewrites the rules; write them as it does: "
-            f"{__utils__['valkey_acl.masked'](understood)}"
-        )
-    _write({**_declared(), name: line})
-    return True
-
-
-def user_exists(name):
-    """
-    Return where a user exists: a list with ``file`` (the ACL file), ``server``, both or neither.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-call valkey.user_exists notes
-    """
-    __utils__["valkey_acl.check_name"](name)
-    places = ["file"] if name in _declared() else []
-    if server()["administrator"] and name in _loaded():
-        places.append("server")
-    return places
-
-
-def user_remove(name):
-    """
-    Remove a user from the server, which closes its connections, and from the ACL file.
-
-    The user's keys and secret file stay: the first may be wanted back, the second belongs to whoever made it.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-call valkey.user_remove notes
-    """
-    __utils__["valkey_acl.check_name"](name)
-    _ask("ACL", "DELUSER", name)
-    users_left = _declared()
-    if users_left.pop(name, None):
-        _write(users_left)
-    return True
-
-
-def administrator_differences():
+def administrator_differences(instance=None):
     """
     Return what keeps Salt's user from being as it must be, ``{}`` if nothing.
 
@@ -230,24 +134,26 @@ def administrator_differences():
 
         salt-call valkey.administrator_differences
     """
-    changes = {}
-    path = _administrator_path()
-    password = __utils__["secret_files.read"](path)
+    running, changes = _server(instance), {}
+    place = running.place
+    password = __utils__["secret_files.read"](place["secret_file"])
     if password is None:
-        changes["secret"] = {"old": None, "new": path}
-    declared = _declared()
+        changes["secret"] = {"old": None, "new": place["secret_file"]}
+    declared = running.declared()
     wanted = __utils__["valkey_acl.administrator_lines"](password or secrets.token_urlsafe())
     stale = [name for name, line in wanted.items() if declared.get(name) != line]
+    right = f"{place['account']}:{_group_of(place['account'])} {ACL_FILE_MODE}"
     if stale:
-        changes["file"] = {"old": f"{ACL_FILE} without the right {' and '.join(stale)}", "new": "with them"}
-    elif _access() != ACL_FILE_ACCESS:
-        changes["file"] = {"old": _access(), "new": ACL_FILE_ACCESS}
-    if not __utils__["valkey_server.listens"]():
+        changes["file"] = {"old": f"{place['acl_file']} without the right {' and '.join(stale)}", "new": "with them"}
+    elif _access(place["acl_file"]) != right:
+        changes["file"] = {"old": _access(place["acl_file"]), "new": right}
+    state = running.state()
+    if state == "absent":
         return changes
-    if _administrator_client() is None:
+    if state == "refused":
         changes["server"] = {"old": "refuses the administrator", "new": "restarted"}
         return changes
-    loaded = _loaded()
+    loaded = running.loaded()
     wrong = [name for name, line in wanted.items() if loaded.get(name) != line]
     wrong += [name for name in loaded if name not in declared and name not in wanted]
     if wrong:
@@ -255,12 +161,12 @@ def administrator_differences():
     return changes
 
 
-def administrator_apply():
+def administrator_apply(instance=None):
     """
     Make Salt's user exist: its secret, its line in the ACL file and, if a server runs, its login.
 
-    Needs no running server. A server that refuses the login is restarted, since nobody else may tell it to read the
-    file. Users that only the server knows are removed.
+    Needs no running server. One that refuses the login is restarted, since nobody else may tell it to read the file.
+    Users that only the server knows are removed.
 
     CLI Example:
 
@@ -268,31 +174,28 @@ def administrator_apply():
 
         salt-call valkey.administrator_apply
     """
-    path = _administrator_path()
-    client = _administrator_client() if __utils__["valkey_server.listens"]() else None
-    password = __utils__["secret_files.read"](path) or __utils__["secret_files.create"](path)
-    wanted = __utils__["valkey_acl.administrator_lines"](password)
-    declared = {**_declared(), **wanted}
-    _write(declared)
-    if client:
-        loaded = _loaded()
-        for name, line in wanted.items():
-            if loaded.get(name) != line:
-                _set_user(name, line)
-        strangers = [name for name in loaded if name not in declared]
-        if strangers:
-            _ask("ACL", "DELUSER", *strangers)
-    elif __utils__["valkey_server.listens"]():
-        _restart()
-        if _administrator_client() is None:
+    running = _server(instance)
+    place = running.place
+    state = running.state()
+    password = __utils__["secret_files.read"](place["secret_file"])
+    if password is None:
+        password = __utils__["secret_files.create"](place["secret_file"])
+    wanted = {**running.declared(), **__utils__["valkey_acl.administrator_lines"](password)}
+    if state == "open":
+        running.change(wanted)
+        return True
+    running.write(wanted)
+    if state == "refused":
+        __utils__["units.act"]("restart", [place["unit"]])
+        if running.state() != "open":
             raise CommandExecutionError(
-                f"valkey: restarted, and still refuses the user {__utils__['valkey_acl.administrator']()}: "
-                f"does {CONFIG_FILE} name the ACL file?"
+                f"{place['title']}: restarted, and still refuses the user {__utils__['valkey_acl.administrator']()}: "
+                f"does {place['config_file']} name the ACL file?"
             )
     return True
 
 
-def settings_differences(settings):
+def settings_differences(settings, instance=None):
     """
     Return which settings of the running server are not as given, ``{setting: {"old": running, "new": given}}``.
 
@@ -307,7 +210,7 @@ def settings_differences(settings):
 
         salt-call valkey.settings_differences '{"maxmemory": "64mb"}'
     """
-    answer = _ask("CONFIG", "GET", "*")
+    answer = _server(instance).ask("CONFIG", "GET", "*")
     running = dict(zip(answer[::2], answer[1::2], strict=True))
     settings = __utils__["valkey_settings.plain"](settings)
     unknown = [setting for setting in settings if setting not in running]
@@ -320,12 +223,12 @@ def settings_differences(settings):
     }
 
 
-def settings_apply(settings):
+def settings_apply(settings, instance=None):
     """
     Bring settings into effect: while the server runs where that is possible, otherwise by restarting it once.
 
     settings
-        ``{setting: value}``, which valkey.conf must already hold for those that need a restart.
+        ``{setting: value}``, which the configuration file must already hold for those that need a restart.
 
     Raises CommandExecutionError that names the setting which the server refuses, or which needs a restart but is not in
     the file; then the server has not been restarted.
@@ -336,24 +239,25 @@ def settings_apply(settings):
 
         salt-call valkey.settings_apply '{"maxmemory": "64mb"}'
     """
+    place = _server(instance).place
     settings = __utils__["valkey_settings.plain"](settings)
-    kept = __utils__["valkey_settings.parse"](__utils__["textfile.read"](CONFIG_FILE) or "")
+    kept = __utils__["valkey_settings.parse"](__utils__["textfile.read"](place["config_file"]) or "")
     needs_restart = [setting for setting in settings if __utils__["valkey_settings.needs_restart"](setting)]
     for setting in needs_restart:
         if not __utils__["valkey_settings.equal"](settings[setting], kept.get(setting, "")):
             raise CommandExecutionError(
-                f"valkey: {setting} {settings[setting]} needs a restart, which does not help while {CONFIG_FILE} says "
-                f"{kept.get(setting, 'nothing about it')}"
+                f"{place['title']}: {setting} {settings[setting]} needs a restart, which does not help while "
+                f"{place['config_file']} says {kept.get(setting, 'nothing about it')}"
             )
     for setting, value in settings.items():
         if setting not in needs_restart:
-            _ask("CONFIG", "SET", setting, value)
+            _server(instance).ask("CONFIG", "SET", setting, value)
     if needs_restart:
-        _restart()
+        __utils__["units.act"]("restart", [place["unit"]])
     return True
 
 
-def round_trip(user, secret_file=None, key=None):
+def round_trip(user, secret_file, key=None, socket=None):
     """
     Write, read and delete a key as a service would, and return True: the socket, the login and the rules all allow it.
 
@@ -361,10 +265,13 @@ def round_trip(user, secret_file=None, key=None):
         The system user whose ids open the socket, and the Valkey user of the same name who logs in.
 
     secret_file
-        Where the password is. Default: as in ``valkey.user_present``.
+        Where the password is (``secret.path``).
 
     key
         Default: ``USER:round-trip``. It must not exist.
+
+    socket
+        Default: the one that all share.
 
     Raises CommandExecutionError that says which of the steps was refused.
 
@@ -372,23 +279,21 @@ def round_trip(user, secret_file=None, key=None):
 
     .. code-block:: bash
 
-        salt-call valkey.round_trip notes
+        salt-call valkey.round_trip notes /var/lib/rick-infra/secrets/notes.valkey
     """
-    path = _secret_path(user, secret_file)
-    password = __utils__["secret_files.read"](path)
+    password = __utils__["secret_files.read"](secret_file)
     if password is None:
-        raise CommandExecutionError(f"valkey user {user}: there is no secret file {path}")
+        raise CommandExecutionError(f"valkey user {user}: there is no secret file {secret_file}")
     key = key or f"{user}:round-trip"
     value = secrets.token_hex()
-
-    client = __utils__["valkey_server.client"](user, password)  # connects when first used, so in the child
-    answer = __utils__["valkey_server.answer"]  # found here: the child may not be allowed to read the tree
+    socket = socket or __utils__["valkey_places.place"]()["socket"]
+    client = __utils__["valkey_server.client"](socket, user, password)  # connects when first used, so in the child
 
     def steps():
-        if not answer(client, "SET", key, value, "NX", "EX", ROUND_TRIP_EXPIRY):
+        if not client.ask("SET", key, value, "NX", "EX", ROUND_TRIP_EXPIRY):
             raise CommandExecutionError(f"valkey key {key}: exists already, so it is not taken for a round trip")
-        read = answer(client, "GET", key)
-        answer(client, "DEL", key)
+        read = client.ask("GET", key)
+        client.ask("DEL", key)
         if read != value:
             raise CommandExecutionError(f"valkey key {key}: another value came back than was written")
         return True
@@ -396,98 +301,25 @@ def round_trip(user, secret_file=None, key=None):
     return __utils__["run_as.call"](user, steps, TIMEOUT)
 
 
-def _administrator_path():
-    return str(Path(__utils__["secret_files.directory"]()) / SECRET)
+def _server(instance):
+    place = __utils__["valkey_places.place"](instance)
+    tools = {name: __utils__[name] for name in __utils__["valkey_server.tools"]()}
+    return __utils__["valkey_server.server"](place, tools, __context__.setdefault(SERVERS, {}))
 
 
-def _secret_path(name, secret_file):
-    __utils__["valkey_acl.check_name"](name)
-    path = secret_file or str(Path(__utils__["secret_files.directory"]()) / f"valkey-{name}")
-    if not Path(path).is_absolute() or path == _administrator_path():
-        raise SaltInvocationError(f"valkey user {name}: secret_file {path} is not the absolute path of its own secret")
-    return path
+def _group_of(account):
+    """The account's own group; Debian's package makes one of the same name."""
+    try:
+        return grp.getgrgid(pwd.getpwnam(account).pw_gid).gr_name
+    except KeyError:
+        return account
 
 
-def _administrator_client():
-    """The administrator's connection, one a run, or None if its login is refused."""
-    password = __utils__["secret_files.read"](_administrator_path())
-    if password is None:
-        return None
-    pid, known, client = __context__.get("valkey.client", (None, None, None))
-    if pid != os.getpid() or known != password:
-        client = __utils__["valkey_server.client"](__utils__["valkey_acl.administrator"](), password)
-        __context__["valkey.client"] = (os.getpid(), password, client)
-    return client if __utils__["valkey_server.accepts"](client) else None
-
-
-def _ask(*command):
-    """Ask the server something as the administrator."""
-    if not __utils__["valkey_server.listens"]():
-        raise CommandExecutionError(
-            f"nobody listens on Valkey's socket: {UNIT} is not running, or was told another path"
-        )
-    client = _administrator_client()
-    if client is None:
-        raise CommandExecutionError(
-            f"valkey refuses the user {__utils__['valkey_acl.administrator']()} with the secret in "
-            f"{_administrator_path()}; the state valkey.administrator_present repairs that"
-        )
-    return __utils__["valkey_server.answer"](client, *command)
-
-
-def _restart():
-    __utils__["units.act"]("restart", [UNIT])
-    __context__.pop("valkey.client", None)
-
-
-def _loaded():
-    return __utils__["valkey_acl.parse"]("\n".join(_ask("ACL", "LIST")), "ACL LIST")
-
-
-def _line_differences(name, line):
-    masked, hashes = __utils__["valkey_acl.masked"], __utils__["valkey_acl.hashes"]
-    declared = _declared().get(name)
-    # A server that cannot be asked will read the file, when it starts or is restarted for the administrator's sake.
-    loaded = _loaded().get(name) if server()["administrator"] else line
-    changes = {}
-    if masked(declared) != masked(line):
-        changes["line"] = {"old": masked(declared), "new": masked(line)}
-    if any(present and hashes(present) != hashes(line) for present in (declared, loaded)):
-        changes["password"] = {"old": "another", "new": "as in the secret file"}
-    if loaded != line:
-        changes["loaded"] = {"old": masked(loaded), "new": masked(line)}
-    return changes
-
-
-def _set_user(name, line):
-    # "reset" makes the user exactly what follows; the server applies all rules of a call or none.
-    _ask("ACL", "SETUSER", name, "reset", *line.split()[2:])
-
-
-def _declared():
-    """The users in the ACL file, none if there is no file."""
-    return __utils__["valkey_acl.parse"](__utils__["textfile.read"](ACL_FILE) or "", ACL_FILE)
-
-
-def _access():
+def _access(path):
     """Owner, group and mode of the ACL file, None if there is no such file or a number nobody has a name for."""
     try:
-        status = Path(ACL_FILE).stat(follow_symlinks=False)
+        status = Path(path).stat(follow_symlinks=False)
         owner, group = pwd.getpwuid(status.st_uid).pw_name, grp.getgrgid(status.st_gid).gr_name
     except (FileNotFoundError, KeyError):
         return None
     return f"{owner}:{group} {status.st_mode & 0o7777:04o}"
-
-
-def _write(users_by_name):
-    try:
-        account = pwd.getpwnam(ACCOUNT)
-    except KeyError as error:
-        raise CommandExecutionError(f"there is no user {ACCOUNT}: the package valkey-server makes it") from error
-    text = "".join(f"{line}\n" for _, line in sorted(users_by_name.items()))
-    try:
-        __utils__["secret_files.write"](ACL_FILE, text, mode=0o640, owner=(account.pw_uid, account.pw_gid))
-    except OSError as error:
-        raise CommandExecutionError(
-            f"{ACL_FILE}: {error.strerror}; the package valkey-server makes its folder"
-        ) from error

@@ -1,9 +1,11 @@
 """
-The proof that access works, and that outsiders are refused: on this host, now.
+The proof that access works, and that outsiders and neighbours are refused: on this host, now.
 
 .. code-block:: bash
 
     salt-call verify.host
+    salt-call verify.service notes
+    salt-call verify.access
     salt-call verify.host --out=json
 
 Nothing here trusts what was configured. Ids are read from the processes,
@@ -11,25 +13,19 @@ owners and modes from the file system, and every door is tried, by those who
 may pass and by one who may not.
 """
 
-import grp
-import http.client
 import pwd
-import urllib.error
-import urllib.request
 from pathlib import Path
 
-from salt.exceptions import CommandExecutionError, SaltInvocationError
+from salt.exceptions import CommandExecutionError
 
-__outputter__ = {"host": "verification"}
+__outputter__ = {"host": "verification", "service": "verification", "access": "verification"}
 
-HTTP_TIMEOUT = 10  # seconds
 MODES = {"directory": "2750", "socket": "0770"}
-PROC = "/proc"
 
 
 def host():
     """
-    Check this host's infrastructure and services and say how each check went.
+    Check this host's infrastructure and all its services and say how each check went.
 
     Returns ``{"passed": bool, "checks": [{"name": str, "passed": bool, "detail": str}]}``,
     shown as a table unless ``--out`` says otherwise. The exit code is not zero if a check failed.
@@ -47,8 +43,60 @@ def host():
     checks += [_check(f"{door['title']} has no TCP listener", _no_tcp, door["unit"]) for door in doors]
     for door in doors:
         checks += _door(door)
-    for service in __salt__["catalogue.services"]():
-        checks += _service(service, [door for door in doors if door["group"] in service["groups"]])
+    checks += [_active("caddy.service"), _check("the catalogue is valid", _catalogue)]
+    for one in __salt__["catalogue.services"]():
+        checks += __salt__["verify_service.checks"](one, doors)
+    return _table(checks)
+
+
+def service(name):
+    """
+    Check one service: its processes, what it reaches, what it is refused, how it answers.
+
+    Returns as ``verify.host`` does.
+
+    name
+        Name of the service.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call verify.service notes
+    """
+    return _table(__salt__["verify_service.checks"](_named(name), _doors()))
+
+
+def access():
+    """
+    Check who reaches what: each service its own database, keys and network, and none of any other's.
+
+    Every pair of services is tried: as the one's user at the other's database and
+    at its own under the other's name, with the one's login at the other's
+    keys, from the one's pod at the other's addresses. Returns as ``verify.host`` does.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call verify.access
+    """
+    present = [one for one in __salt__["catalogue.services"]() if one["state"] == "present"]
+    if not present:
+        raise CommandExecutionError(
+            "there are no services on this host: nothing to compare (salt-call catalogue.check)"
+        )
+    return _table(__salt__["verify_access.checks"](present))
+
+
+def _named(name):
+    services = {one["name"]: one for one in __salt__["catalogue.services"]()}
+    if name not in services:
+        raise CommandExecutionError(f"no service {name!r} on this host: {', '.join(services) or 'there is none'}")
+    return services[name]
+
+
+def _table(checks):
     passed = all(check["passed"] for check in checks)
     if not passed:
         __context__["retcode"] = 1
@@ -66,12 +114,7 @@ def _doors():
 
 
 def _check(name, judge, *arguments):
-    """One line of the table: ``judge`` returns what is wrong, or nothing, and the detail. An error is wrong too."""
-    try:
-        problem, detail = judge(*arguments)
-    except (CommandExecutionError, SaltInvocationError, OSError) as error:
-        problem, detail = str(error) or type(error).__name__, ""
-    return {"name": name, "passed": not problem, "detail": problem or detail}
+    return __salt__["verify_service.check"](name, judge, *arguments)
 
 
 def _facts():
@@ -79,17 +122,12 @@ def _facts():
     return "; ".join(__salt__["facts.problems"]()), ", ".join(f"{group}={gid}" for group, gid in facts.items())
 
 
+def _catalogue():
+    return "; ".join(__salt__["catalogue.problems"]()), ""
+
+
 def _active(unit):
-    return _check(f"{unit} is active in /system.slice", _active_in_system_slice, unit)
-
-
-def _active_in_system_slice(unit):
-    """Elsewhere, limits and accounting of the system would not apply to it."""
-    state = __utils__["units.show"]([unit], ["ActiveState", "SubState", "ControlGroup"])[unit]
-    cgroup = state["ControlGroup"]
-    if state["ActiveState"] != "active":
-        return f"{state['ActiveState']} ({state['SubState']}); journalctl -u {unit}", ""
-    return None if cgroup.startswith("/system.slice/") else f"runs in {cgroup or 'no control group'}", cgroup
+    return _check(f"{unit} is active in /system.slice", __salt__["verify_service.active_in_system_slice"], unit)
 
 
 def _no_tcp(unit):
@@ -101,11 +139,12 @@ def _door(door):
     path = door["socket"]
     nobody = pwd.getpwnam("nobody")
     outsider = (nobody.pw_uid, nobody.pw_gid, [nobody.pw_gid])
+    probe = __salt__["verify_service.probe"]
     return [
         _check(f"{Path(path).parent} belongs to its clients", _owned, str(Path(path).parent), "directory", door),
         _check(f"{path} belongs to its clients", _owned, path, "socket", door),
         _check(f"{path} is answered by {door['unit']}", _listener, door),
-        _check(f"an outsider is refused at {path}", _probe, path, "refused", *outsider),
+        _check(f"an outsider is refused at {path}", probe, path, "refused", *outsider),
     ]
 
 
@@ -121,99 +160,3 @@ def _listener(door):
     listeners = __salt__["unix_socket.listeners"](door["socket"])
     units = sorted({listener["unit"] or f"pid {listener['pid']}" for listener in listeners})
     return None if units == [door["unit"]] else f"listening: {', '.join(units) or 'nobody'}", ""
-
-
-def _probe(path, expected, uid, gid, groups):
-    answer = __salt__["unix_socket.probe"](path, uid, gid, groups)
-    problem = None if answer["outcome"] == expected else f"{answer['outcome']}: {answer['detail']}"
-    return problem, f"uid {uid}, groups {groups}: {answer['detail']}"
-
-
-def _service(service, doors):
-    name = service["name"]
-    try:
-        account = pwd.getpwnam(service["user"])
-    except KeyError:
-        missing = f"there is no user {service['user']}; apply the highstate"
-        return [{"name": f"{name}: user {service['user']} exists", "passed": False, "detail": missing}]
-    checks = []
-    for container in service["containers"]:
-        checks.append(_active(f"{container}.service"))
-        checks.append(
-            _check(
-                f"{container}'s process has the ids of {account.pw_name}",
-                _process,
-                container,
-                account,
-                service["groups"],
-            )
-        )
-    uid, gid = account.pw_uid, account.pw_gid
-    gids = [gid, *(number for number in map(_gid, service["groups"]) if number is not None)]
-    for door in doors:
-        path, group = door["socket"], door["group"]
-        without = [number for number in gids if number != _gid(group)]
-        checks.append(_check(f"{name} gets in at {path}", _probe, path, "allowed", uid, gid, gids))
-        checks.append(_check(f"{name} without {group} is refused", _probe, path, "refused", uid, gid, without))
-    return [
-        *checks,
-        _check(f"{name}: a query as {service['user']}", _query, service),
-        _check(f"{name}: a cache round trip as {service['valkey_user']}", _round_trip, service),
-        _check(f"{name} answers at {service['health_url']}", _http, service["health_url"]),
-    ]
-
-
-def _gid(group):
-    try:
-        return grp.getgrnam(group).gr_gid
-    except KeyError:
-        return None
-
-
-def _process(container, account, groups):
-    """The ids of the container's own process. What ``podman exec`` shows is another process (podman issue 29170)."""
-    found = {unit["name"]: unit for unit in __salt__["quadlet.running_containers"]([container])}.get(container)
-    if not found or not found["pid"]:
-        return "the container is not running", ""
-    status = {}
-    for line in Path(PROC, str(found["pid"]), "status").read_text().splitlines():
-        key, _, value = line.partition(":")
-        status[key] = value.split()
-    wanted = {_gid(group) for group in groups}
-    uids, gids, have = set(status["Uid"]), set(status["Gid"]), {int(gid) for gid in status["Groups"]}
-    problems = []
-    if uids != {str(account.pw_uid)}:
-        problems.append(f"uid {'/'.join(sorted(uids))}, not {account.pw_uid}")
-    if gids != {str(account.pw_gid)}:
-        problems.append(f"gid {'/'.join(sorted(gids))}, not {account.pw_gid}")
-    if have - {account.pw_gid} != wanted:
-        problems.append(f"groups {sorted(have)}, not {', '.join(groups)} ({', '.join(map(str, wanted))})")
-    if any(int(status[key][0], 16) for key in ("CapPrm", "CapEff", "CapBnd")):
-        problems.append("has capabilities")
-    if status["NoNewPrivs"] != ["1"]:
-        problems.append("may gain privileges")
-    return ", ".join(problems), f"uid {account.pw_uid}, groups {sorted(have)}, no capabilities"
-
-
-def _query(service):
-    rows = __salt__["postgresql.query_as"](service["user"], "select current_user as role", service["database"])
-    problem = None if rows == [{"role": service["user"]}] else f"answered {rows}"
-    return problem, f"role {service['user']}, database {service['database']}"
-
-
-def _round_trip(service):
-    secret_file, key = __salt__["secret.path"](service["secret"]), f"{service['name']}:verify"
-    __salt__["valkey.round_trip"](service["valkey_user"], secret_file, key)
-    return None, f"{key} written, read and deleted"
-
-
-def _http(url):
-    # A proxy in the environment is for the outside; this address is the host's own.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(url, timeout=HTTP_TIMEOUT) as answer:
-            return None, f"HTTP {answer.status}"
-    except urllib.error.HTTPError as error:
-        return f"HTTP {error.code}", ""
-    except (OSError, http.client.HTTPException) as error:
-        return f"no answer: {getattr(error, 'reason', None) or error!r}", ""

@@ -133,7 +133,7 @@ def database_present(
         current = __salt__["postgresql.database"](name)
         if not current:
             return {name: {"old": None, "new": new}}
-        _refuse_another_locale(name, current, encoding, locale)
+        __utils__["postgresql_locales.refuse_another"](name, current, encoding, locale)
         return _differing(current, {**settings, "privileges": privileges})
 
     def apply(changes):
@@ -334,23 +334,6 @@ def _absent_for_a_plan():
 
 def _differing(current, wanted):
     return {key: {"old": current[key], "new": value} for key, value in wanted.items() if current[key] != value}
-
-
-def _refuse_another_locale(name, current, encoding, locale):
-    present = {"encoding": current["encoding"], "locale": current["locale"], "ctype": current["ctype"]}
-    wanted = {"encoding": encoding, "locale": locale, "ctype": locale}
-    wrong = [key for key in wanted if _spelt_alike(present[key]) != _spelt_alike(wanted[key])]
-    if wrong:
-        told = ", ".join(f"{key} is {present[key]}, not {wanted[key]}" for key in wrong)
-        raise CommandExecutionError(
-            f"database {name}: {told}; that cannot be changed. Either declare what it has, or dump it (pg_dump), "
-            "drop it, let this state create it and restore the dump"
-        )
-
-
-def _spelt_alike(word):
-    """glibc knows C.UTF-8 and C.utf8 as one locale, PostgreSQL UTF8 and UTF-8 as one encoding."""
-    return word.lower().replace("-", "")
 
 
 def _converge(name, differences, apply, fine):

@@ -125,3 +125,50 @@ def absent(name, target, kind=None):
     if left:
         return __utils__["results.failed"](name, f"removed, and still there: {', '.join(sorted(left))}", changes)
     return __utils__["results.changed"](name, changes, f"the private socket to {target} is gone")
+
+
+def all_present(name, sockets):
+    """
+    Ensure a service has exactly these private sockets: others of its name are removed.
+
+    name
+        Name of the service.
+
+    sockets
+        A list of what ``private_socket.present`` takes besides the name; an
+        empty one for a service that has none, or none any more.
+
+    A socket that is no longer declared is removed at once: whoever still uses it is about to be restarted, or gone.
+
+    .. code-block:: yaml
+
+        The service wiki has its private sockets:
+          private_socket.all_present:
+            - name: wiki
+            - sockets:
+              - target: /run/postgresql/.s.PGSQL.5432
+                user: wiki
+                group: postgres-clients
+                daemon: postgresql@17-main.service
+    """
+    changes = {}
+    try:
+        for socket in sockets:
+            changes.update(__salt__["private_socket.differences"](name, **socket))
+        stale = __salt__["private_socket.undeclared"](name, [socket["target"] for socket in sockets])
+        for target in stale:
+            changes.update(__salt__["private_socket.remnants"](name, **target))
+        if not changes:
+            return __utils__["results.unchanged"](name, f"{name} has the private sockets it is to have")
+        if __opts__["test"]:
+            return __utils__["results.planned"](name, changes, f"{name}'s private sockets would be made or removed")
+        for socket in sockets:
+            __salt__["private_socket.create"](name, **socket)
+        for target in stale:
+            __salt__["private_socket.remove"](name, **target)
+        left = [key for socket in sockets for key in __salt__["private_socket.differences"](name, **socket)]
+    except (CommandExecutionError, SaltInvocationError) as error:
+        return __utils__["results.failed"](name, str(error))
+    if left:
+        return __utils__["results.failed"](name, f"made, and still differs in {', '.join(sorted(left))}", changes)
+    return __utils__["results.changed"](name, changes, f"{name} has the private sockets it is to have")

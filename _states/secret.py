@@ -1,5 +1,9 @@
 """
 Secrets that a service needs: there, and in Podman's hands. No result ever shows a value.
+
+Names keep services and kinds apart: ``SERVICE.SECRET`` is a secret,
+``SERVICE.CONTAINER.VARIABLE`` a value composed of secrets and text. The states
+for all of a service's remove what has such a name and is declared no more.
 """
 
 from salt.exceptions import CommandExecutionError, SaltInvocationError
@@ -73,3 +77,116 @@ def absent(name):
     except (CommandExecutionError, SaltInvocationError) as error:
         return __utils__["results.failed"](name, str(error))
     return __utils__["results.changed"](name, changes, f"Secret {name} is removed")
+
+
+def all_present(name, secrets=None):
+    """
+    Ensure a service has exactly the given secrets, each in its root-only file and with the same value in Podman.
+
+    A generated one is made at first use and stays, whatever becomes of length
+    and alphabet; ``salt-call secret.renew`` replaces it. One from the pillar or
+    a file follows its source. Any value arrives unchanged.
+
+    name
+        Name of the service.
+
+    secrets
+        A list of mappings: ``name`` (``SERVICE.SECRET``) and one of ``generate``
+        (``length`` in characters, by default 43; ``alphabet``: ``urlsafe``, the
+        default, ``hex``, ``letters``, ``digits``, ``alphanumeric``, or the
+        characters themselves), ``pillar`` (path, keys separated by colons; a
+        value ``sdb://...`` is looked up) and ``file`` (absolute path; only root
+        may be able to read it). All of the service's secrets are in it, those
+        for the databases too: what is not in it is removed.
+
+    .. code-block:: yaml
+
+        Notes has its secrets:
+          secret.all_present:
+            - name: notes
+            - secrets:
+                - name: notes.token
+                  generate: {length: 32, alphabet: hex}
+                - name: notes.smtp
+                  pillar: smtp:password
+    """
+    return _converge("all", name, secrets, f"The secrets of service {name}")
+
+
+def values_present(name, values=None):
+    """
+    Ensure Podman has exactly the given composed values of a service, as secrets for environment variables.
+
+    Compared by value: one that is right is not touched, since its container
+    would restart.
+
+    name
+        Name of the service.
+
+    values
+        A list of mappings: ``name`` (``SERVICE.CONTAINER.VARIABLE``) and
+        ``parts``, a list of ``text``, or ``secret`` (``SERVICE.SECRET``) with
+        ``encode: url`` if it becomes part of a URL.
+
+    .. code-block:: yaml
+
+        Notes knows how to log in:
+          secret.values_present:
+            - name: notes
+            - values:
+                - name: notes.web.REDIS_URL
+                  parts:
+                    - text: "redis://notes:"
+                    - secret: notes.valkey
+                      encode: url
+                    - text: "@localhost"
+    """
+    return _converge("values", name, values, f"The composed values of service {name}")
+
+
+def all_absent(name, keep_files=False):
+    """
+    Ensure a service has no secrets and no composed values.
+
+    name
+        Name of the service.
+
+    keep_files
+        True: only Podman forgets them. The files stay, for root alone, and a
+        service of that name finds the same secrets again.
+
+    .. code-block:: yaml
+
+        Notes has no secrets any more:
+          secret.all_absent:
+            - name: notes
+    """
+    try:
+        changes = __salt__["secret.all_remnants"](name, keep_files)
+        if not changes:
+            return __utils__["results.unchanged"](name, f"There are no secrets of service {name}")
+        if __opts__["test"]:
+            return __utils__["results.planned"](name, changes, f"The secrets of service {name} would be removed")
+        __salt__["secret.all_remove"](name, keep_files)
+        left = __salt__["secret.all_remnants"](name, keep_files)
+    except (CommandExecutionError, SaltInvocationError) as error:
+        return __utils__["results.failed"](name, str(error))
+    if left:
+        return __utils__["results.failed"](name, f"Still there: {', '.join(left)}", changes)
+    return __utils__["results.changed"](name, changes, f"The secrets of service {name} are removed")
+
+
+def _converge(kind, name, declared, what):
+    try:
+        changes = __salt__[f"secret.{kind}_differences"](name, declared or [])
+        if not changes:
+            return __utils__["results.unchanged"](name, f"{what} are there and delivered")
+        if __opts__["test"]:
+            return __utils__["results.planned"](name, changes, f"{what} would be made or delivered")
+        changes = __salt__[f"secret.{kind}_apply"](name, declared or [])
+        left = __salt__[f"secret.{kind}_differences"](name, declared or [])
+    except (CommandExecutionError, SaltInvocationError) as error:
+        return __utils__["results.failed"](name, str(error))
+    if left:
+        return __utils__["results.failed"](name, f"Not as declared after all: {', '.join(left)}", changes)
+    return __utils__["results.changed"](name, changes, f"{what} are there and delivered")

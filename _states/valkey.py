@@ -1,14 +1,8 @@
 """
-Valkey's users and settings: in its files and in the running server, compared at each run.
+Valkey's administrator and settings: in its files and in the running server, compared at each run.
 """
 
 from salt.exceptions import CommandExecutionError, SaltInvocationError
-
-NOT_RUNNING = (
-    "Valkey does not listen on its socket: the state that runs valkey-server.service must come before this one"
-)
-
-LOCKED_OUT = "Valkey refuses Salt's user: the state valkey.administrator_present must come before this one"
 
 
 def administrator_present(name):
@@ -40,77 +34,6 @@ def administrator_present(name):
     )
 
 
-def user_present(name, keys=None, channels=None, commands=None, secret_file=None):
-    """
-    Ensure an application's user exists with exactly these rules, in the ACL file and in the running server.
-
-    name
-        The user: a letter or underscore, then letters, digits and ``_.-``.
-
-    keys
-        Key patterns; ``%R~PATTERN`` is read only, ``%W~PATTERN`` write only. Default: ``["NAME:*"]``.
-
-    channels
-        Channel patterns for publish and subscribe. Default: ``["NAME:*"]``; an empty list allows none.
-
-    commands
-        Rules in order. Default: everything except what is dangerous or reaches
-        other applications (``valkey_acl.APPLICATION_COMMANDS``): INFO, KEYS,
-        SORT, SCAN, RANDOMKEY, FUNCTION and PUBSUB among it. Replaces the
-        default, so give all rules: ``["+@all", "-@dangerous", "+info"]``.
-
-    secret_file
-        File with the password (root, 0600; at least 16 characters). The server
-        gets its SHA-256 only. Default:
-        ``/var/lib/rick-infra/secrets/valkey-NAME``. One in that directory is
-        made if it is missing, any other must be there.
-
-    .. code-block:: yaml
-
-        notes has its part of Valkey:
-          valkey.user_present:
-            - name: notes
-            - keys: ["notes:*"]
-            - require:
-              - valkey: Valkey runs with its settings
-    """
-    arguments = {"keys": keys, "channels": channels, "commands": commands, "secret_file": secret_file}
-    return _converge(
-        name,
-        differences=lambda: __salt__["valkey.user_differences"](name, **arguments),
-        apply=lambda: __salt__["valkey.user_apply"](name, **arguments),
-        fine=f"User {name} has its rules",
-        needs_server=True,
-    )
-
-
-def user_absent(name):
-    """
-    Ensure a user is neither in the ACL file nor in the running server. Its keys and its secret file stay.
-
-    name
-        The user.
-
-    .. code-block:: yaml
-
-        notes has left Valkey:
-          valkey.user_absent:
-            - name: notes
-    """
-
-    def differences():
-        places = __salt__["valkey.user_exists"](name)
-        return {name: {"old": f"in the {' and the '.join(places)}", "new": None}} if places else {}
-
-    return _converge(
-        name,
-        differences=differences,
-        apply=lambda: __salt__["valkey.user_remove"](name),
-        fine=f"User {name} does not exist",
-        needs_server=True,
-    )
-
-
 def settings_applied(name, settings):
     """
     Ensure the running server works with these settings, whatever it was started with.
@@ -133,10 +56,11 @@ def settings_applied(name, settings):
           valkey.settings_applied:
             - settings: {{ valkey.settings | json }}
             - require:
-              - service: Valkey runs
+              - daemon: Valkey runs
     """
 
     def differences():
+        __salt__["valkey.reachable"]()
         return __salt__["valkey.settings_differences"](settings)
 
     def apply():
@@ -146,18 +70,12 @@ def settings_applied(name, settings):
     # A plan meets a server that is not there yet, or that the administrator's state would restart first.
     if __opts__["test"] and not __salt__["valkey.server"]()["administrator"]:
         return __utils__["results.unchanged"](name, "The server will read its settings when it starts")
-    return _converge(
-        name, differences=differences, apply=apply, fine="The running server has its settings", needs_server=True
-    )
+    return _converge(name, differences=differences, apply=apply, fine="The running server has its settings")
 
 
-def _converge(name, differences, apply, fine, needs_server=False):
+def _converge(name, differences, apply, fine):
     """Read, plan, gate, act, read back."""
     try:
-        if needs_server and not __opts__["test"]:
-            server = __salt__["valkey.server"]()
-            if not server["administrator"]:
-                return __utils__["results.failed"](name, LOCKED_OUT if server["answers"] else NOT_RUNNING)
         changes = differences()
         if not changes:
             return __utils__["results.unchanged"](name, fine)
@@ -168,6 +86,6 @@ def _converge(name, differences, apply, fine, needs_server=False):
     except (CommandExecutionError, SaltInvocationError) as error:
         return __utils__["results.failed"](name, str(error))
     if remaining:
-        told = "; ".join(f"{what} is {change['old']!r}, not {change['new']!r}" for what, change in remaining.items())
+        told = "; ".join(f"{what}: {change}" for what, change in remaining.items())
         return __utils__["results.failed"](name, f"Changed, but still different: {told}", changes)
     return __utils__["results.changed"](name, changes, fine)

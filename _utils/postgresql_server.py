@@ -44,21 +44,27 @@ def connect_as_superuser(database):
 
     Raises CommandExecutionError if nobody listens, the caller is somebody else, or the server refuses.
     """
-    if not listens():
-        raise CommandExecutionError(
-            f"PostgreSQL does not listen in {SOCKET_DIRECTORY}: the state that runs the server must come before"
-        )
     import psycopg  # noqa: F401 - found before the change of uid, after which the library might not be readable
 
-    with _being(pwd.getpwnam(SUPERUSER).pw_uid):
-        return connect(SUPERUSER, database)
+    try:
+        with _being(pwd.getpwnam(SUPERUSER).pw_uid):
+            # A database's owner may set a search path for whoever connects, and put operators of its own there, which
+            # our statements would then run with all rights. What the client asks for at the start outranks that.
+            return connect(SUPERUSER, database, options="-c search_path=")
+    except (KeyError, CommandExecutionError):
+        # Asked only now: the question costs the server as much as the connection.
+        if listens():
+            raise
+    raise CommandExecutionError(
+        f"PostgreSQL does not listen in {SOCKET_DIRECTORY}: the state that runs the server must come before"
+    )
 
 
-def connect(role, database):
+def connect(role, database, password=None, options=None):
     """
     Return a connection as whoever the process is now.
 
-    Each statement is a transaction of its own, each row a mapping.
+    Each statement is a transaction of its own, each row a mapping. ``options`` are those of libpq's parameter.
 
     Raises CommandExecutionError with the server's words.
     """
@@ -71,6 +77,8 @@ def connect(role, database):
             port=PORT,
             user=role,
             dbname=database,
+            password=password,
+            options=options,
             connect_timeout=TIMEOUT,
             application_name="rick-infra",
             autocommit=True,
@@ -78,6 +86,17 @@ def connect(role, database):
         )
     except psycopg.Error as error:
         raise CommandExecutionError(f"PostgreSQL, database {database}, role {role}: {_words(error)}") from error
+
+
+def refusal(role, database):
+    """
+    Return why nobody is let in to a database as whoever the process is now under a role's name; None if it is let in.
+    """
+    try:
+        connect(role, database).close()
+    except CommandExecutionError as error:
+        return str(error)
+    return None
 
 
 def usable(connection):

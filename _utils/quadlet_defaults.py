@@ -7,7 +7,7 @@ Whatever a definition says itself, it keeps.
 RESTART_DELAY = 3  # seconds; what a database needs to come back, without hammering on it meanwhile
 
 
-def complete(unit, protected=False, units_before=()):
+def complete(unit, protected=False, units_before=(), at_boot=True):
     """
     Return a unit with what its kind needs.
 
@@ -19,12 +19,19 @@ def complete(unit, protected=False, units_before=()):
 
     units_before
         systemd units to start before it, if they are there.
+
+    at_boot
+        Whether something that starts it at boot is added.
     """
     if unit.kind == "pod":
-        return _pod(unit)
-    if unit.kind == "container":
-        return _container(unit, protected, units_before)
-    return unit
+        unit = _pod(unit)
+    elif unit.kind == "container":
+        unit = _container(unit, protected, units_before)
+        if unit.last("Container", "Pod"):
+            return unit  # its pod starts it
+    else:
+        return unit
+    return _started_at_boot(unit) if at_boot else unit
 
 
 def _pod(unit):
@@ -43,7 +50,7 @@ def _pod(unit):
         unit = unit.with_added("Unit", ("StartLimitIntervalSec", 60), ("StartLimitBurst", 20))
     if not unit.has("Service", "RestartSec"):
         unit = unit.with_added("Service", ("RestartSec", RESTART_DELAY))
-    return _started_at_boot(unit)
+    return unit
 
 
 def _container(unit, protected, units_before):
@@ -57,9 +64,7 @@ def _container(unit, protected, units_before):
                 unit = unit.with_added("Unit", (key, before))
     if unit.last("Service", "Type") != "oneshot":
         unit = _kept_running(unit)
-    if unit.last("Container", "Pod"):
-        return unit  # its pod starts it
-    return _started_at_boot(unit)
+    return unit
 
 
 def _kept_running(unit):

@@ -12,6 +12,7 @@ images, not from somebody who may write definitions, and so is root anyway.
 """
 
 import contextlib
+import grp
 import os
 import pwd
 import re
@@ -42,6 +43,8 @@ ALLOWED_OPTION = re.compile(
     r"|shm-size|stop-(signal|timeout)|timeout|tz|ulimit|umask"
 )
 FOLDER = "/etc/containers/systemd"  # what a relative path starts from
+INSTANCES = "/run/valkey-"  # and the name of the service whose own Valkey listens in that directory
+MARK = "rick-infra service "  # in the GECOS of a service's user, before its name
 MOUNT_OPTIONS = frozenset(
     {"ro", "nodev", "noexec", "nosuid", "bind", "rbind", "private", "rprivate", "slave", "rslave"}
 )
@@ -60,7 +63,7 @@ SPECIFIERS = {
 }
 
 
-def problems(unit, shared, private, gids, user=None, groups=(), pod=None):
+def problems(unit, shared, private, gids, user=None, groups=(), pod=None, service=None):
     """
     Return why a unit may not have what it asks for, one sentence each with the way out; empty if it may.
 
@@ -85,11 +88,20 @@ def problems(unit, shared, private, gids, user=None, groups=(), pod=None):
 
     pod
         The unit of the pod that a container is in, with its drop-ins.
+
+    service
+        The service that the unit belongs to, by name: other services' sockets and groups are refused. None: it
+        belongs to none, and nobody knows which ones are others'.
     """
-    found = []
+    found = _others_identities(unit, service) if service else []
     protected = [f"socket group {group}" for group in groups]
     for how, source, options in _mounts(unit):
-        if _inside(source, private):
+        owner = _owner_of_sockets(source, private)
+        if service and owner not in (None, service):
+            found.append(f"{how} opens the sockets of {owner or 'all services'}, and the unit belongs to {service}")
+        elif owner and not _inside(source, private):
+            found += _mount_problems(how, source, options)
+        elif _inside(source, private):
             found += _mount_problems(how, source, options)
             continue
         reached = [directory for directory in (*shared, private) if _reaches(source, directory)]
@@ -128,6 +140,44 @@ def sockets(unit, shared, private):
         os.path.relpath(os.path.realpath(path), os.path.realpath(private)) for path in sources if _inside(path, private)
     ]
     return reached, [path.split("/")[0] for path in inner]
+
+
+def _owner_of_sockets(source, private):
+    """The service whose own sockets are behind a path, empty for several services', None for nobody's."""
+    real = os.path.realpath(source)
+    if _inside(source, private):
+        return os.path.relpath(real, os.path.realpath(private)).split("/")[0]
+    if real.startswith(INSTANCES):
+        return real.removeprefix(INSTANCES).split("/")[0]
+    return None
+
+
+def _others_identities(unit, service):
+    """Users and groups of other services that a container would have. A name means one of the image's own."""
+    found = []
+    for key, known in (("User", _service_of_user), ("Group", _service_of_group), ("GroupAdd", _service_of_group)):
+        for value in unit.values(unit.own, key):
+            owner = known(value.partition(":")[0])
+            if owner not in (None, service):
+                found.append(f"{key}={value} belongs to service {owner}, and the unit to {service}")
+    return found
+
+
+def _service_of_user(uid):
+    with contextlib.suppress(KeyError, ValueError, OverflowError):
+        return _service_of(pwd.getpwuid(int(uid)))
+    return None
+
+
+def _service_of_group(gid):
+    """The service whose own group this is: it has the name of the service's user."""
+    with contextlib.suppress(KeyError, ValueError, OverflowError):
+        return _service_of(pwd.getpwnam(grp.getgrgid(int(gid)).gr_name))
+    return None
+
+
+def _service_of(account):
+    return account.pw_gecos.removeprefix(MARK).split(",")[0] if account.pw_gecos.startswith(MARK) else None
 
 
 def _is_form(unit, source, options, shared):

@@ -43,10 +43,11 @@ def decide(files, declared, systemd, podman):
         What is known of all Quadlet files of the host.
 
     systemd
-        ``{service: {property: value}}`` with LoadState, ActiveState, SubState
-        and NeedDaemonReload, ``generated``, the digest in the unit that the
-        generator last made, and ``edited``, whether that unit says something
-        else than the file although it has its digest.
+        ``{service: {property: value}}`` with LoadState, ActiveState and
+        SubState, ``unread``, whether the file is younger than what systemd has
+        read, ``generated``, the digest in the unit that the generator last
+        made, and ``edited``, whether that unit says something else than the
+        file although it has its digest.
 
     podman
         ``containers``, ``networks``, ``volumes``, ``images`` (id by name) and
@@ -58,7 +59,7 @@ def decide(files, declared, systemd, podman):
         state = systemd[unit["service"]]
         if state["LoadState"] == "not-found":
             decision["reload"] = f"{unit['service']} is unknown to systemd"
-        elif state["NeedDaemonReload"] == "yes" or state["generated"] != unit["digest"] or state["edited"]:
+        elif state["unread"] or state["generated"] != unit["digest"] or state["edited"]:
             decision["reload"] = f"systemd has an older {unit['service']}"
         judge = {"network": _network, "volume": _volume, "image": _image}.get(unit["kind"], _container)
         action, reason = judge(unit, state, podman)
@@ -78,10 +79,12 @@ def _down(state):
 
 
 def _container(unit, state, podman):
+    if unit["oneshot"]:
+        return _oneshot(unit, state, podman)
     down = _down(state)
-    if down:
-        return "start", down
     found = podman["containers"].get(unit["service"])
+    if down:
+        return _starting_otherwise(unit, state, found) or ("start", down)
     if found is None or found["state"] != "running":
         return "restart", "its container is gone" if found is None else f"its container is {found['state']}"
     if found["digest"] != unit["digest"]:
@@ -98,6 +101,25 @@ def _container(unit, state, podman):
     if found["healthy"] is False:
         return "restart", "unhealthy"
     return None, None
+
+
+def _oneshot(unit, state, podman):
+    """It has ended when all is well. What a timer starts is nobody else's business."""
+    if unit["pod"] and not unit["starts_with_pod"]:
+        return None, None
+    down = _down(state)
+    if down:
+        return _starting_otherwise(unit, state, podman["containers"].get(unit["service"])) or ("start", down)
+    if state["edited"]:
+        return "restart", "was perhaps started from a file that had been edited by hand"
+    return None, None
+
+
+def _starting_otherwise(unit, state, found):
+    """To start what is about to start changes nothing: systemd goes on with what it has begun."""
+    if state["ActiveState"] == "activating" and found and found["digest"] != unit["digest"]:
+        return "restart", "starts with another definition"
+    return None
 
 
 def _network(unit, state, podman):
@@ -158,5 +180,9 @@ def _spread(decision, declared, systemd):
                 restart(one, f"{network} is made anew")
     for pod in [file for file in decision["restart"] if declared[file]["kind"] == "pod"]:
         for one in declared.values():
-            if one["pod"] == pod:
+            if one["pod"] == pod and (one["starts_with_pod"] or not one["oneshot"]):
                 restart(one, f"restarts with {pod}")
+    for file in [*decision["start"], *decision["restart"]]:
+        for one in declared.values():
+            if one["oneshot"] and one["starts_with_pod"] and one["service"] in declared[file]["requires"]:
+                restart(one, f"runs again before {file}")

@@ -22,6 +22,9 @@ TIMEOUT = 60  # seconds
 PULL_TIMEOUT = 1800  # seconds; images of a gigabyte over slow lines
 UNIT_LABEL = "PODMAN_SYSTEMD_UNIT"  # Quadlet gives it to everything that it starts
 DIGEST_LABEL = "rick-infra.digest"
+SERVICE_LABEL = "rick-infra.service"
+# Hexadecimal, because JSON would replace what is not UTF-8.
+VALUE_FORMAT = '{{printf "%x" .SecretData}} {{.Spec.Name}}'
 
 
 def installed():
@@ -48,8 +51,10 @@ def containers():
     A pod stands for itself through its infra container, which has the pod's
     labels. The facts are ``container`` (name), ``infra``, ``state``,
     ``healthy`` (None if nobody checks it), ``pid``, ``image`` (id), ``digest``
-    (of the definition that it was started with, None if it has none) and
-    ``created`` (seconds since 1970), and ``pod`` (id, empty without one).
+    (of the definition that it was started with, None if it has none),
+    ``owner`` (the service it belongs to, or None), ``created`` (seconds since
+    1970), and ``pod`` (id, empty without one). ``starting`` says that its
+    health is checked and not known yet.
     """
     found = {}
     for entry in _listed("ps", "--all"):
@@ -63,6 +68,8 @@ def containers():
                 "pid": entry.get("Pid") or 0,
                 "image": entry.get("ImageID"),
                 "digest": labels.get(DIGEST_LABEL),
+                "owner": labels.get(SERVICE_LABEL),
+                "starting": "(starting)" in (entry.get("Status") or ""),
                 "created": entry.get("Created") or 0,
                 "pod": entry.get("Pod") or "",
             }
@@ -113,13 +120,54 @@ def has_image(name):
     return image_id(name, images()) is not None or _ask("image", "exists", name)
 
 
-def pull(name):
+def pull(name, policy="missing"):
     """
     Fetch an image.
 
+    policy
+        When: ``missing``, ``newer`` or ``always`` (podman-pull(1)).
+
     Raises CommandExecutionError with Podman's own words.
     """
-    _podman("image", "pull", "--quiet", name, timeout=PULL_TIMEOUT)
+    _podman("image", "pull", "--quiet", f"--policy={policy}", name, timeout=PULL_TIMEOUT)
+
+
+def tag(identity, name):
+    """
+    Give an image that is here a name.
+
+    Raises CommandExecutionError if it is not here.
+    """
+    _podman("image", "tag", identity, name)
+
+
+def untag(names):
+    """
+    Take names away from images, which stay. Names that nobody has are none.
+    """
+    for name in names:
+        _ask("image", "untag", name, name)
+
+
+def remove_images(images):
+    """
+    Remove images that nothing needs, and return those that are gone. One that a container uses, or another is made
+    from, stays.
+
+    images
+        ``{id: names}``.
+    """
+    return [identity for identity, names in images.items() if _ask("image", "rm", *(names or [identity]))]
+
+
+def secret_values(names):
+    """
+    Return the values of secrets, ``{name: bytes}``. Never to be shown.
+    """
+    if not names:
+        return {}
+    said = _podman("secret", "inspect", "--showsecret", "--format", VALUE_FORMAT, "--", *names)
+    return {name: bytes.fromhex(value) for value, _, name in (line.partition(" ") for line in said.splitlines())}
 
 
 def secrets():

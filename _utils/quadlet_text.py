@@ -14,6 +14,8 @@ from salt.exceptions import SaltInvocationError
 
 HEADER = "# Written by Salt (quadlet.{kind}). Changes made here are undone by the next run."
 DIGEST_LABEL = "rick-infra.digest"
+SERVICE_LABEL = "rick-infra.service"
+SERVICE_SECTION = "X-RickInfra"  # for images, which carry no labels; systemd and Quadlet pass over X- sections
 
 # A network or volume is made once, from its own section alone: nothing else in the file makes it another one.
 DIGESTED = {
@@ -24,6 +26,7 @@ DIGESTED = {
 }
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]*")  # of a section or a key
+_CARRIED = re.compile(rf"^(?:Label=|PodmanArgs=--label=){re.escape(DIGEST_LABEL)}=(\w+)$", re.MULTILINE)
 _TRUE = ("1", "yes", "true", "on")
 
 
@@ -132,10 +135,29 @@ class Unit:
         value = self.digest()
         if value is None:
             return self
-        label = f"{DIGEST_LABEL}={value}"
-        # Pods have a key for labels since Podman 5.6 only.
-        pair = ("PodmanArgs", f"--label={label}") if self.kind == "pod" else ("Label", label)
-        return self.with_added(self.own, pair)
+        return self.with_added(self.own, self._label(f"{DIGEST_LABEL}={value}"))
+
+    def with_service(self, name):
+        """
+        Return the unit with the mark of the service that it belongs to: a label, which what it makes carries as well.
+        """
+        if self.kind == "image":
+            return self.with_added(SERVICE_SECTION, ("Service", name))
+        return self.with_added(self.own, self._label(f"{SERVICE_LABEL}={name}"))
+
+    def service(self):
+        """
+        Return the name of the service that the unit belongs to, None if it has no such mark.
+        """
+        if self.kind == "image":
+            return self.last(SERVICE_SECTION, "Service")
+        key, label = self._label(f"{SERVICE_LABEL}=")
+        found = [value.removeprefix(label) for value in self.values(self.own, key) if value.startswith(label)]
+        return found[-1] if found else None
+
+    def _label(self, label):
+        """Pods have a key for labels since Podman 5.6 only."""
+        return ("PodmanArgs", f"--label={label}") if self.kind == "pod" else ("Label", label)
 
     def text(self):
         """
@@ -237,7 +259,7 @@ def carried_digest(text):
     """
     Return the digest that a file or generated unit carries as its label, None if it carries none.
     """
-    found = re.findall(rf"^(?:Label=|PodmanArgs=--label=){re.escape(DIGEST_LABEL)}=(\w+)$", text or "", re.MULTILINE)
+    found = _CARRIED.findall(text or "")
     return found[-1] if found else None
 
 

@@ -2,10 +2,22 @@
 systemd units: asked and acted upon in batches, one process for all of them.
 """
 
+import json
 import subprocess
 
 from salt.exceptions import CommandExecutionError
 
+# The one question to systemd about many units that it answers at once: 10 ms for 80 units, where show takes 170.
+LIST = (
+    "busctl",
+    "--json=short",
+    "call",
+    "org.freedesktop.systemd1",
+    "/org/freedesktop/systemd1",
+    "org.freedesktop.systemd1.Manager",
+    "ListUnitsByNames",
+    "as",
+)
 JOB_TIMEOUT = 300  # seconds; above any TimeoutStartSec the tree sets, so that systemd's own limit speaks first
 
 
@@ -37,6 +49,33 @@ def show(units, properties):
     }
 
 
+def glance(units):
+    """
+    Return ``LoadState``, ``ActiveState``, ``SubState`` and ``Job`` (empty if there is none) of units, as ``show``.
+
+    Much quicker than that for many units.
+
+    Raises CommandExecutionError if systemd does not answer.
+    """
+    if not units:
+        return {}
+    try:
+        done = subprocess.run(
+            [*LIST, str(len(units)), *units], capture_output=True, text=True, timeout=JOB_TIMEOUT, check=False
+        )
+        rows = json.loads(done.stdout)["data"][0] if done.returncode == 0 else []
+    except (FileNotFoundError, subprocess.TimeoutExpired, ValueError, LookupError, TypeError):
+        rows = []
+    if len(rows) != len(units):
+        # A bus that is away, or another form of answer: systemctl has a way of its own.
+        return show(units, ["LoadState", "ActiveState", "SubState", "Job"])
+    # In the order asked; an alias answers with another name.
+    return {
+        unit: {"LoadState": row[2], "ActiveState": row[3], "SubState": row[4], "Job": str(row[7] or "")}
+        for unit, row in zip(units, rows, strict=True)
+    }
+
+
 def daemon_reload():
     """
     Make systemd read its units again, and generators (Quadlet's among them) run.
@@ -46,7 +85,7 @@ def daemon_reload():
     _systemctl("daemon-reload")
 
 
-def act(verb, units):
+def act(verb, units, wait=True):
     """
     Start, stop, restart, try-restart, enable or disable units in one transaction and wait for the outcome.
 
@@ -56,25 +95,66 @@ def act(verb, units):
     units
         Unit names with their suffix.
 
+    wait
+        False: return once systemd has put the work into its queue.
+
     Raises CommandExecutionError that carries systemd's words and the last
     lines of each failed unit's journal.
     """
     if not units:
         return
     try:
-        _systemctl(verb, "--", *units)
+        _systemctl(verb, *([] if wait else ["--no-block"]), "--", *units)
     except CommandExecutionError as error:
-        raise CommandExecutionError(f"{error}\n{_journal(units)}".rstrip()) from error
+        raise CommandExecutionError(f"{error}\n{_journal_of_failed(units)}".rstrip()) from error
 
 
-def _journal(units):
-    """The last lines of the units that failed: what an administrator would look up next."""
-    failed = [unit for unit, state in show(units, ["ActiveState"]).items() if state["ActiveState"] == "failed"]
-    if not failed:
+def journal(units, lines=10, since=None):
+    """
+    Return the last lines of units' journal, as text; empty if there are none.
+
+    since
+        Seconds since 1970: nothing older.
+    """
+    if not units:
         return ""
-    command = ["journalctl", "--no-pager", "--output=cat", "--lines=10"]
-    command += [f"--unit={unit}" for unit in failed]
-    return subprocess.run(command, capture_output=True, text=True, timeout=JOB_TIMEOUT, check=False).stdout.strip()
+    command = ["journalctl", "--no-pager", "--quiet", "--output=cat", f"--lines={lines}"]
+    command += [] if since is None else [f"--since=@{int(since)}"]
+    command += [f"--unit={unit}" for unit in units]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=JOB_TIMEOUT, check=False
+        )
+    except (FileNotFoundError, subprocess.TimeoutExpired) as error:
+        raise CommandExecutionError(f"journalctl: {error}") from error
+    return done.stdout.strip()
+
+
+def calendar(expression):
+    """
+    Return systemd's normal form of a calendar event (systemd.time(7)), for example ``*-*-* 00:00:00`` for ``daily``.
+
+    Raises CommandExecutionError with systemd's own words if it is none.
+    """
+    try:
+        done = subprocess.run(
+            ["systemd-analyze", "calendar", "--", expression],
+            capture_output=True,
+            text=True,
+            timeout=JOB_TIMEOUT,
+            check=False,
+        )
+    except (FileNotFoundError, subprocess.TimeoutExpired) as error:
+        raise CommandExecutionError(f"systemd-analyze calendar: {error}") from error
+    if done.returncode != 0:
+        raise CommandExecutionError(f"{expression!r} is no calendar event: {done.stderr.strip()}")
+    form = [line.partition(":")[2].strip() for line in done.stdout.splitlines() if "Normalized form:" in line]
+    return form[0] if form else expression
+
+
+def _journal_of_failed(units):
+    """What an administrator would look up next."""
+    return journal([unit for unit, state in show(units, ["ActiveState"]).items() if state["ActiveState"] == "failed"])
 
 
 def _systemctl(*arguments):

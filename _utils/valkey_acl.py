@@ -12,13 +12,17 @@ from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 ADMINISTRATOR = "rick-infra"
 ADMINISTRATOR_RULES = "~* &* +@all"
-DEFAULT_OFF = "user default off resetchannels -@all"
+# Nobody can log in as it, and yet it has all rights: when Valkey replays its append-only file at start, EXEC is judged
+# by this user's, and what it may not do is lost without a word (Redis issue 14541).
+DEFAULT_OFF = "user default off ~* &* +@all"
 
-# What an application may do unless its state says otherwise: everything but what reaches other services.
-# Key rules do not cover the following, so they are taken away by name: SCAN and RANDOMKEY (and KEYS, which is
-# @dangerous) answer with everybody's key names, so does CLIENT TRACKING in broadcast mode; PUBSUB lists everybody's
-# channels; FUNCTION replaces and SCRIPT FLUSH or KILL ends what others run.
-APPLICATION_COMMANDS = (
+TRIAL = "rick-infra-trial"  # has rules for a moment and is off, so that the server can judge them
+
+# What an application may do in the shared Valkey unless its entry says otherwise: everything but what reaches other
+# services. Key rules do not cover the following, so they are taken away by name: SCAN and RANDOMKEY (and KEYS, which
+# is @dangerous) answer with everybody's key names, so does CLIENT TRACKING in broadcast mode; PUBSUB lists
+# everybody's channels; FUNCTION replaces and SCRIPT FLUSH or KILL ends what others run.
+SHARED_COMMANDS = (
     "+@all",
     "-@dangerous",
     "-scan",
@@ -29,11 +33,71 @@ APPLICATION_COMMANDS = (
     "-pubsub",
     "-client|tracking",
 )
+# In an instance there is nobody else: what speaks of all keys speaks of the application's own.
+INSTANCE_COMMANDS = (
+    "+@all",
+    "-@dangerous",
+    "+info",
+    "+keys",
+    "+sort",
+    "+sort_ro",
+    "+flushdb",
+    "+flushall",
+    "+swapdb",
+    "+role",
+    "+client|list",
+)
+# What no entry can ask for: it changes users, settings or the server itself, or shows what everybody sends.
+FORBIDDEN = frozenset(
+    {
+        "@admin",
+        "@dangerous",
+        "acl",
+        "cluster",
+        "config",
+        "debug",
+        "failover",
+        "migrate",
+        "module",
+        "monitor",
+        "pfdebug",
+        "psync",
+        "replconf",
+        "replicaof",
+        "restore-asking",
+        "shutdown",
+        "slaveof",
+        "sync",
+    }
+)
+# What in the shared Valkey reaches other services' keys, scripts or connections besides.
+FORBIDDEN_SHARED = frozenset(
+    {
+        "bgrewriteaof",
+        "bgsave",
+        "client",
+        "client|kill",
+        "client|no-evict",
+        "client|pause",
+        "client|unblock",
+        "client|unpause",
+        "commandlog",
+        "flushall",
+        "flushdb",
+        "function",
+        "latency",
+        "save",
+        "script",
+        "script|kill",
+        "slowlog",
+        "swapdb",
+    }
+)
 
 # Words that mean the default. 8.1 writes the first in ACL LIST and 9.1 does not; 9.1 may write the second.
 _DEFAULT_WORDS = frozenset({"sanitize-payload", "alldbs"})
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,62}")
-_PATTERN = re.compile(r"[!-~]+")  # printable ASCII without the space, which separates rules
+_PREFIX = re.compile(r"[!-~]+")  # printable ASCII without the space, which separates rules
 _COMMAND = re.compile(r"[+-](@[a-z]+|[a-z0-9_.-]+(\|[a-z0-9_-]+)?)")
 
 
@@ -54,7 +118,14 @@ def administrator_lines(password):
     }
 
 
-def line(name, password, keys=None, channels=None, commands=None):
+def trial():
+    """
+    Return the name of the user that has an application's rules for a moment, for the server to judge them.
+    """
+    return TRIAL
+
+
+def line(name, password, prefix, commands=()):
     """
     Return the ACL line of an application's user.
 
@@ -64,27 +135,66 @@ def line(name, password, keys=None, channels=None, commands=None):
     password
         In clear; only its SHA-256 gets into the line.
 
-    keys
-        Key patterns, for example ``["notes:*"]``, or with a leading ``%R~`` (read only) or ``%W~`` (write only).
-        Default: ``NAME:*``. An empty list gives no keys.
-
-    channels
-        Channel patterns of publish and subscribe. Default: ``NAME:*``.
+    prefix
+        What its keys and channels begin with, taken literally. None: all keys and channels, of an instance.
 
     commands
-        Rules such as ``+@all``, ``-@dangerous``, ``+client|id``, applied in order; nothing is allowed until one of
-        them allows it. Default: ``APPLICATION_COMMANDS``.
+        Rules such as ``+scan``, ``-@write``, ``+client|id``, applied in order after what applications may do anyway.
+        ``-@all`` takes all of that away. What a category adds does not bring back what is denied to all; that takes
+        a rule for the command itself.
 
-    Raises SaltInvocationError that names the user and the rule.
+    Raises SaltInvocationError that names the user and the rule, above all for one that would give away users,
+    settings or other services' keys.
     """
     check_name(name)
-    own = [f"{name}:*"]
-    rules = [
-        *_keys(name, own if keys is None else keys),
-        *_channels(name, own if channels is None else channels),
-        *_commands(name, APPLICATION_COMMANDS if commands is None else commands),
-    ]
-    return " ".join(["user", name, "on", f"#{password_hash(password)}", *rules])
+    if prefix is None:
+        reach = ["~*", "&*"]
+    else:
+        if not isinstance(prefix, str) or not _PREFIX.fullmatch(prefix):
+            raise SaltInvocationError(
+                f"valkey user {name}: prefix {prefix!r}: printable ASCII characters without spaces, one at least"
+            )
+        reach = [f"~{literal(prefix)}*", "resetchannels", f"&{literal(prefix)}*"]
+    rules = _commands(name, commands, INSTANCE_COMMANDS if prefix is None else SHARED_COMMANDS, prefix is not None)
+    return " ".join(["user", name, "on", f"#{password_hash(password)}", *reach, *rules])
+
+
+def literal(text):
+    """
+    Return a glob pattern of Valkey's that stands for this text and nothing else.
+    """
+    return re.sub(r"[*?\[\]\\^]", r"\\\g<0>", text)
+
+
+def prefix(text):
+    """
+    Return the prefix that an ACL line of ``line`` is bound to, or None if it has not exactly one.
+    """
+    patterns = [word for word in text.split() if word.startswith(("~", "%"))]
+    if len(patterns) != 1 or not re.fullmatch(r"~([^\\*?\[\]^]|\\.)+\*", patterns[0]):
+        return None
+    return re.sub(r"\\(.)", r"\1", patterns[0][1:-1])
+
+
+def overlapping(name, wanted, users):
+    """
+    Return the other users whose prefix begins with ``wanted``, or whose prefix ``wanted`` begins with.
+
+    users
+        ``{name: ACL line}``.
+    """
+    others = {other: prefix(text) for other, text in users.items() if other != name}
+    return sorted(
+        other for other, theirs in others.items() if theirs and (theirs.startswith(wanted) or wanted.startswith(theirs))
+    )
+
+
+def off(text):
+    """
+    Return an ACL line whose user cannot log in.
+    """
+    words = text.split()
+    return " ".join([*words[:2], "off", *words[3:]])
 
 
 def check_name(name):
@@ -95,7 +205,7 @@ def check_name(name):
         raise SaltInvocationError(
             f"valkey user {name!r}: a name is a letter or underscore, then up to 62 letters, digits or _.-"
         )
-    if name in ("default", ADMINISTRATOR):
+    if name in ("default", ADMINISTRATOR, TRIAL):
         raise SaltInvocationError(f"valkey user {name}: belongs to valkey.administrator_present")
 
 
@@ -151,51 +261,45 @@ def password_hash(password):
     return hashlib.sha256(password.encode()).hexdigest()
 
 
-def _keys(name, patterns):
-    rules = {}
-    for pattern in _listed(name, "keys", patterns):
-        access, _, bare = pattern.partition("~") if pattern.startswith(("%", "~")) else ("", "", pattern)
-        access = "".join(sorted(access.removeprefix("%").upper()))
-        if not bare or access not in ("", "R", "W", "RW") or bare in rules:
-            raise SaltInvocationError(
-                f"valkey user {name}: key pattern {pattern!r}: write each once, as PATTERN, %R~PATTERN or %W~PATTERN"
-            )
-        rules[bare] = f"%{access}~{bare}" if access in ("R", "W") else f"~{bare}"
-    if rules.get("*") == "~*" and len(rules) > 1:
-        raise SaltInvocationError(f"valkey user {name}: key pattern * already covers the others; leave them out")
-    return list(rules.values())
-
-
-def _channels(name, patterns):
-    listed = [pattern.removeprefix("&") for pattern in _listed(name, "channels", patterns)]
-    if len(set(listed)) != len(listed) or not all(listed):
-        raise SaltInvocationError(f"valkey user {name}: a channel pattern is empty or there twice")
-    if listed == ["*"]:
-        return ["&*"]
-    if "*" in listed:
-        raise SaltInvocationError(f"valkey user {name}: channel pattern * already covers the others; leave them out")
-    return ["resetchannels", *(f"&{pattern}" for pattern in listed)]
-
-
-def _commands(name, wanted):
-    """The rules after what the server does to them: a later rule for the same thing replaces the earlier ones."""
+def _commands(name, asked, base, shared):
+    """All rules after what the server does to them: a later rule for the same thing replaces the earlier ones."""
+    if isinstance(asked, str) or not all(isinstance(rule, str) for rule in asked):
+        raise SaltInvocationError(f"valkey user {name}: commands is a list of words without spaces, not {asked!r}")
+    asked = [rule.lower() for rule in asked]
+    # A category may hold what is denied to all, so the denials follow it once more.
+    again = [rule for rule in base[1:] if rule.startswith("-") or "-@all" not in asked]
     rules = ["-@all"]
-    for raw in _listed(name, "commands", wanted):
-        rule = raw.lower()
-        if not _COMMAND.fullmatch(rule):
-            raise SaltInvocationError(
-                f"valkey user {name}: command rule {raw!r}: write +COMMAND, -COMMAND, +COMMAND|SUBCOMMAND or +@CATEGORY"
-            )
-        target = rule[1:]
-        if target == "@all":
-            rules = [rule]
-            continue
-        rules = [old for old in rules if old[1:] != target and not old[1:].startswith(f"{target}|")]
-        rules.append(rule)
+    for rule in base:
+        rules = _with(rules, rule)
+    for rule in asked:
+        _check_command(name, rule, shared)
+        for one in [rule, *(again if rule.startswith("+@") else [])]:
+            rules = _with(rules, one)
     return rules
 
 
-def _listed(name, what, patterns):
-    if isinstance(patterns, str) or not all(isinstance(one, str) and _PATTERN.fullmatch(one) for one in patterns):
-        raise SaltInvocationError(f"valkey user {name}: {what} is a list of words without spaces, not {patterns!r}")
-    return patterns
+def _with(rules, rule):
+    target = rule[1:]
+    if target == "@all":
+        return [rule]
+    return [*(old for old in rules if old[1:] != target and not old[1:].startswith(f"{target}|")), rule]
+
+
+def _check_command(name, rule, shared):
+    if not _COMMAND.fullmatch(rule):
+        raise SaltInvocationError(
+            f"valkey user {name}: command rule {rule!r}: write +COMMAND, -COMMAND, +COMMAND|SUBCOMMAND or +@CATEGORY"
+        )
+    target = rule[1:]
+    command = target.partition("|")[0]
+    if rule.startswith("-"):
+        return
+    if target in FORBIDDEN or command in FORBIDDEN:
+        raise SaltInvocationError(
+            f"valkey user {name}: command rule {rule}: would give away the server itself; no service can have it"
+        )
+    if shared and (target in FORBIDDEN_SHARED or (command in FORBIDDEN_SHARED - {"client", "script"})):
+        raise SaltInvocationError(
+            f"valkey user {name}: command rule {rule}: reaches other services in the shared Valkey; "
+            "take an instance (isolation: instance)"
+        )

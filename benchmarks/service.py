@@ -21,7 +21,7 @@ IMAGE = f"localhost/{NAME}:1"
 PRIVATE = f"/run/rick-infra/{NAME}"
 GROUPS = {"postgresql": "postgres-clients", "valkey": "valkey-clients"}
 KEY = "key:000000000000"  # the one key that valkey-benchmark uses with -r 1
-PASSWORD = Path(f"/var/lib/rick-infra/secrets/valkey-{NAME}")
+PASSWORD = Path(f"/var/lib/rick-infra/secrets/{NAME}.valkey")
 VALKEY_PORT = 6379
 VALKEY_BIND = "* -::*"  # Valkey's default
 ACCESS = Path(f"/run/{NAME}.hba.conf")
@@ -46,7 +46,7 @@ def make(servers):
     host.state("user.present", NAME, system=True, createhome=False, groups=groups)
     host.state("postgresql.role_present", NAME)
     host.state("postgresql.database_present", NAME, owner=NAME)
-    host.state("valkey.user_present", NAME, keys=[KEY])
+    host.state("valkey_user.present", NAME, user={"prefix": KEY})
     for server, group in GROUPS.items():
         target, daemon = servers[server]["socket"], servers[server]["unit"]
         host.state("private_socket.present", NAME, target=target, user=NAME, group=group, daemon=daemon)
@@ -72,8 +72,8 @@ def remove(servers):
     """Remove all that ``make`` makes, as far as it is there."""
     with contextlib.ExitStack() as last_first:  # each is tried, whatever became of the others
         last_first.callback(host.state, "user.absent", NAME)
-        last_first.callback(host.state, "secret.absent", f"valkey-{NAME}")
-        last_first.callback(host.state, "valkey.user_absent", NAME)
+        last_first.callback(host.state, "secret.absent", f"{NAME}.valkey")
+        last_first.callback(host.state, "valkey_user.absent", NAME)
         last_first.callback(delete_key, servers["valkey"]["socket"])
         last_first.callback(host.state, "postgresql.role_absent", NAME)
         last_first.callback(host.state, "postgresql.database_absent", NAME, force=True)

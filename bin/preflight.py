@@ -145,9 +145,21 @@ class Host:
 
     def caddy(self):
         changed = self.changed_configuration("caddy", "etc/caddy/Caddyfile")
-        return [
+        by_api = [
             Finding(
-                f"Caddy with a configuration of its own: /{path}", "nothing: this tree leaves Caddy as it is so far"
+                f"Caddy with a configuration from its admin API: /{link.relative_to(self.root)}",
+                "caddy-api.service is stopped when ours starts, and what it serves is not served any more;"
+                " disable it, or the two compete at boot",
+            )
+            for link in sorted(self.path("etc/systemd/system").glob("*.wants/*"))
+            if link.name == "caddy-api.service"
+        ]
+        return by_api + [
+            Finding(
+                f"Caddy with a configuration of its own: /{path}",
+                "the Caddyfile is replaced and kept as /etc/caddy/Caddyfile.before-rick-infra: what it serves is not"
+                " served any more, until a service's entry does; sites in /etc/caddy/sites-enabled are, and Caddy's"
+                " certificates stay; its admin API moves from TCP to /run/caddy/admin.sock",
             )
             for path in changed
         ]

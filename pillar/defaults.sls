@@ -38,9 +38,14 @@ rick:
     # Any further setting of valkey.conf, for example {timeout: 300}.
     settings: {}
 
-  # Example services of the tree to run on this host: none, or [notes].
-  examples: []
-  # Where the example notes listens.
-  notes:
-    listen: 127.0.0.1
-    port: 8080
+  caddy:
+    # Whom a public certificate authority writes to about certificates. null: nobody.
+    email: null
+    # Directory URL of the authority for sites with tls: acme. null: Caddy's choice (Let's Encrypt, then ZeroSSL).
+    acme_ca: null
+    # File on the host with the root certificate by which acme_ca itself is known, if no public one vouches for it.
+    acme_ca_root: null
+    # Log each request to the journal, without query strings and headers. Errors are logged in any case.
+    access_log: false
+    # Further global options, as in a Caddyfile, one a line, for example "grace_period 10s".
+    global_options: ''

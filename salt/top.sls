@@ -1,8 +1,10 @@
-# What a host is: infrastructure first, then the facts barrier, then what stands on it. Requisites tie them together.
+# What a host is: infrastructure first, then the facts barrier, then the services of its catalogue. Requisites tie them
+# together.
 base:
   '*':
     - infra.podman
     - infra.postgresql
     - infra.valkey
+    - infra.caddy
     - infra.facts
-    - examples
+    - services

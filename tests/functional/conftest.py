@@ -65,29 +65,37 @@ def open_folder():
 
 
 @pytest.fixture
-def minion(loaders, tmp_path):
+def minion(loaders, tmp_path, monkeypatch):
     """
     A function that returns ``opts``, ``pillar``, ``context``, ``utils`` and ``modules`` of a masterless minion.
 
     It has the tree's real pillar.
 
     ``release`` is the Debian release's codename, ``site`` the text of the site's own site.sls (None: there is none),
-    ``grains`` further grains, ``options`` further settings of the minion.
+    ``services`` the texts of the catalogue's files by the services' names, ``grains`` further grains, ``options``
+    further settings of the minion. What the tree remembers on a host is in ``tmp_path / "state"``.
     """
-    folder = tmp_path / "pillar"
+    folder, entries = tmp_path / "pillar", tmp_path / "services"
     folder.mkdir()
+    entries.mkdir()
 
-    def start(release="trixie", site=None, grains=(), **options):
+    def start(release="trixie", site=None, services=None, grains=(), **options):
         (folder / "site.sls").unlink(missing_ok=True)
         if site is not None:
             (folder / "site.sls").write_text(site)
+        for file in entries.iterdir():
+            file.unlink()
+        for name, text in (services or {}).items():
+            (entries / f"{name}.yaml").write_text(text)
         opts = copy.deepcopy(loaders.opts)
-        opts.update(pillar_roots={"base": [str(TREE / "pillar"), str(folder)]}, **options)
+        roots = {"base": [str(TREE / "pillar"), str(folder)]}
+        opts.update({"pillar_roots": roots, "ext_pillar": [{"services": str(entries)}], **options})
         opts["grains"] = {**loaders.grains, "oscodename": release, "mem_total": 3900, **dict(grains)}
         pillar = salt.pillar.get_pillar(opts, opts["grains"], opts["id"], "base").compile_pillar()
         opts["pillar"] = pillar
         context = {}
         utils = salt.loader.utils(opts, context=context)
+        monkeypatch.setitem(utils["catalogue_cache.load"].__globals__, "FILE", str(tmp_path / "state/catalogue.json"))
         modules = salt.loader.minion_mods(opts, context=context, utils=utils)
         return SimpleNamespace(opts=opts, pillar=pillar, context=context, utils=utils, modules=modules)
 

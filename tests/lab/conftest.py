@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from machine import SITE, TREE, Highstate, machine, own
+from machine import NOTES, TREE, Highstate, machine, own
 
 MINION_CONFIG = "/etc/salt/minion.d/50-rick-infra.conf"
 
@@ -89,8 +89,8 @@ def main_machine(copy_of_prepared):
     made.infrastructure = three_runs(made)
     watch.terminate()
     made.tcp_seen = set(watch.communicate()[0].decode().split())
-    made.image_build = made.run("/srv/rick-infra/examples/notes/image/build")
-    made.write("/etc/rick-infra/pillar/site.sls", SITE)
+    made.image_build = made.run("/srv/rick-infra/examples/build", "notes")
+    made.declare("notes", NOTES)
     made.service = three_runs(made)
     return made
 

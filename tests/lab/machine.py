@@ -11,7 +11,8 @@ from pathlib import Path
 
 TREE = Path(__file__).resolve().parents[2]
 LAB = str(TREE / "bin" / "lab")
-SITE = "rick:\n  examples: [notes]\n"  # what a site that wants the example service has in its pillar
+# The entry of the example service, at a port that the tests know.
+NOTES = (TREE / "examples/services/notes.yaml").read_text() + "host_port: 8080\n"
 RUN_TIMEOUT = 600  # seconds; a highstate on a virgin machine, with all its packages, takes about one
 
 
@@ -120,6 +121,11 @@ class Machine:
 
     def write(self, path, text):
         self.run("sh", "-c", 'mkdir -p "$(dirname "$1")" && cat > "$1"', "write", path, text=text)
+
+    def declare(self, name, entry):
+        """Put a service's entry where an administrator would; text as it is, anything else as YAML."""
+        text = entry if isinstance(entry, str) else json.dumps(entry)
+        self.write(f"/etc/rick-infra/services/{name}.yaml", text)
 
     def salt(self, function, *arguments, check=True):
         """Call an execution function and return its answer."""

@@ -177,8 +177,8 @@ def test_a_neighbour_cannot_reach_the_pods_address(main):
 
 
 def test_the_valkey_password_is_nowhere_to_be_read(main):
-    secret = main.sh("cat /var/lib/rick-infra/secrets/valkey-notes")
-    assert main.stat("/var/lib/rick-infra/secrets/valkey-notes") == "root:root 600"
+    secret = main.sh("cat /var/lib/rick-infra/secrets/notes.valkey")
+    assert main.stat("/var/lib/rick-infra/secrets/notes.valkey") == "root:root 600"
     assert main.stat("/var/lib/rick-infra") == "root:root 700"
     public = [
         "podman inspect notes-web",
@@ -195,10 +195,10 @@ def test_the_valkey_password_is_nowhere_to_be_read(main):
 
 
 def test_no_password_appears_in_what_a_run_prints(main):
-    main.sh("rm /var/lib/rick-infra/secrets/valkey-notes /var/lib/rick-infra/secrets/valkey-administrator")
+    main.sh("rm /var/lib/rick-infra/secrets/notes.valkey /var/lib/rick-infra/secrets/valkey-administrator")
     done = main.run("salt-call", "--log-level=debug", "state.highstate", check=False)
     assert done.returncode == 0
-    for name in ("valkey-notes", "valkey-administrator"):
+    for name in ("notes.valkey", "valkey-administrator"):
         assert main.sh(f"cat /var/lib/rick-infra/secrets/{name}") not in done.stdout + done.stderr
 
 
@@ -240,10 +240,10 @@ Wiki has a database:
 
 Wiki has a password:
   secret.present:
-    - name: valkey-wiki
+    - name: wiki.valkey
 
 Wiki has its part of Valkey:
-  valkey.user_present:
+  valkey_user.present:
     - name: wiki
 
 Wiki has a private socket to PostgreSQL:
@@ -276,7 +276,7 @@ Wiki has a container:
             - VALKEY_SOCKET=/sockets/valkey.sock
             - VALKEY_USER=wiki
             - "VALKEY_PREFIX=wiki:"
-          Secret: valkey-wiki,type=env,target=VALKEY_PASSWORD
+          Secret: wiki.valkey,type=env,target=VALKEY_PASSWORD
           Volume: /run/rick-infra/wiki:/sockets:ro
 
 Wiki runs:

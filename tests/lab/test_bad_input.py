@@ -72,7 +72,8 @@ def test_an_image_that_is_not_there_is_said_before_what_runs_is_stopped(machine)
 
 
 def test_units_are_taken_away_without_a_trace(machine):
-    definition = {"Container": {"Image": "localhost/notes:1", "Pull": "never"}}
+    forever = {"Entrypoint": "/usr/bin/python3", "Exec": '-c "import signal; signal.pause()"'}
+    definition = {"Container": {"Image": "localhost/notes:1", "Pull": "never", **forever}}
     assert machine.state("quadlet.container", name="passing", definition=definition)["result"]
     assert machine.state("quadlet.running", name="passing runs", units=["passing.container"])["result"]
     assert machine.run("systemctl", "is-active", "passing.service").stdout.strip() == "active"

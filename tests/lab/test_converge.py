@@ -5,7 +5,7 @@ A virgin host in one pass, and what a plan is worth.
 import re
 
 import pytest
-from machine import SITE, eventually
+from machine import eventually
 
 DATABASE_PORTS = {"5432", "6379"}
 
@@ -83,11 +83,11 @@ def test_a_pillar_file_that_does_not_render_stops_the_run_before_anything_change
         assert "site" in done.stdout + done.stderr
         assert main.http() == 200
     finally:
-        main.write("/etc/rick-infra/pillar/site.sls", SITE)
+        main.run("rm", "/etc/rick-infra/pillar/site.sls")
 
 
 def test_a_misspelt_setting_names_its_place_and_what_was_meant(main):
-    main.write("/etc/rick-infra/pillar/site.sls", "rick:\n  examples: [notes]\n  postgresql:\n    max_connection: 5\n")
+    main.write("/etc/rick-infra/pillar/site.sls", "rick:\n  postgresql:\n    max_connection: 5\n")
     try:
         done = main.run("salt-call", "state.highstate", check=False)
         assert done.returncode != 0
@@ -95,4 +95,4 @@ def test_a_misspelt_setting_names_its_place_and_what_was_meant(main):
         assert "rick:postgresql" in message
         assert "max_connections" in message
     finally:
-        main.write("/etc/rick-infra/pillar/site.sls", SITE)
+        main.run("rm", "/etc/rick-infra/pillar/site.sls")

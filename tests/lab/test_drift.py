@@ -86,7 +86,7 @@ def test_a_lost_administrator_secret_is_made_anew(main):
 
 def test_a_lost_service_secret_is_renewed_and_its_consumer_restarted(main):
     before = main.started_at("notes-web.service")
-    main.sh("rm /var/lib/rick-infra/secrets/valkey-notes")
+    main.sh("rm /var/lib/rick-infra/secrets/notes.valkey")
     plan, run = main.apply(test=True), main.converge()
     assert plan.planned == run.changed
     assert main.started_at("notes-web.service") > before
@@ -99,7 +99,7 @@ def test_a_unit_edited_by_hand_is_written_back_and_only_its_container_restarted(
     main.sh("systemctl daemon-reload && systemctl restart notes-web.service")
     before = main.started_at("notes-web.service")
     plan, run = main.apply(test=True), main.converge()
-    assert plan.planned == run.changed == {"Notes has a container", "Notes runs"}
+    assert plan.planned == run.changed == {"Service notes has its pod", "Service notes is started"}
     assert main.started_at("notes-web.service") > before
     assert main.started_at("postgresql@17-main.service") == postgres
 
@@ -110,7 +110,7 @@ def test_a_new_gid_of_a_client_group_re_renders_and_restarts_the_consumers_only(
     old = int(main.sh("getent group valkey-clients | cut -d: -f3"))
     main.sh(f"groupmod -g {old + 5000} valkey-clients")
     run = main.converge()
-    assert "Notes has a container" in run.changed
+    assert "Service notes has its pod" in run.changed
     assert main.started_at("notes-web.service") > before
     assert main.started_at("postgresql@17-main.service") == other
     assert main.salt("grains.get", "valkey_client_group_gid") == old + 5000
@@ -126,7 +126,7 @@ def test_a_gid_that_two_groups_share_stops_every_application(main):
         done = main.apply()
         assert "impostors" in done.failed["The facts are valid"]
         assert "valkey_client_group_gid" in done.failed["The facts are valid"]
-        assert done.states["Notes runs"]["result"] is False
+        assert done.states["Service notes is started"]["result"] is False
         assert main.http() == 200, "what ran goes on"
     finally:
         main.sh("groupdel impostors")

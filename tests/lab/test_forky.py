@@ -3,14 +3,14 @@ The next Debian release, by the commands a newcomer uses: one bootstrap on a bar
 """
 
 import pytest
-from machine import SITE, machine
+from machine import NOTES, machine
 
 
 @pytest.fixture(scope="module")
 def forky():
     with machine("t-forky", "--suite", "forky") as made:
-        made.write("/etc/rick-infra/pillar/site.sls", SITE)
-        made.run("/srv/rick-infra/examples/notes/image/build")
+        made.declare("notes", NOTES)
+        made.run("/srv/rick-infra/examples/build", "notes")
         made.first = made.run("/srv/rick-infra/bin/bootstrap", check=False)
         yield made
 

@@ -53,16 +53,16 @@ def test_the_run_after_all_of_them_converges_and_leaves_nothing_behind(virgin):
 def test_a_run_killed_between_writing_a_unit_and_restarting_it(main):
     """Made exact: the file is what the next version declares, and nobody told systemd."""
     before = main.started_at("notes-web.service")
-    main.sh("sed -i 's/^HealthInterval=.*/HealthInterval=47s/' /etc/containers/systemd/notes-web.container")
+    main.sh("sed -i 's/^StopTimeout=.*/StopTimeout=47/' /etc/containers/systemd/notes-web.container")
     main.sh("systemctl daemon-reload && systemctl restart notes-web.service")
     restarted = main.started_at("notes-web.service")
     assert restarted > before
     # The state that writes the file runs, the state that restarts does not: what a SIGKILL in between leaves.
-    done = main.run("salt-call", "--out=json", "state.sls_id", "Notes has a container", "examples.notes", check=False)
+    done = main.run("salt-call", "--out=json", "state.sls_id", "Service notes has its pod", "services", check=False)
     assert done.returncode == 0, done.stdout
     assert main.started_at("notes-web.service") == restarted
     plan, run = main.apply(test=True), main.converge()
-    assert plan.planned == run.changed == {"Notes runs"}
+    assert plan.planned == run.changed == {"Service notes is started"}
     assert main.started_at("notes-web.service") > restarted
 
 

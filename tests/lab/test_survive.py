@@ -98,7 +98,7 @@ def test_a_dead_container_behind_an_active_pod_unit_is_noticed_and_repaired(main
     assert not verification[f"{POD} is active in /system.slice"][0]
     plan = main.apply(test=True)
     run = main.apply()
-    assert "Notes runs" in run.changed
+    assert "Service notes is started" in run.changed
     assert plan.planned == run.changed
     main.healthy()
 

@@ -4,13 +4,15 @@ What the documents name must exist: links, commands, functions, pillar keys, pat
 
 import ast
 import re
+import textwrap
 from functools import cache
 from pathlib import Path
 
+import jsonschema
 import pytest
 import salt
 import yaml
-from tree import TREE
+from tree import TREE, load
 
 HIDDEN = re.compile(r"/\.|/node_modules/|/__pycache__/")
 DOCUMENTS = sorted(
@@ -19,6 +21,15 @@ DOCUMENTS = sorted(
 SALT = Path(salt.__file__).parent
 # Where Salt keeps a module under another name than it is called by.
 VIRTUAL = {"sys": "sysmod", "user": "useradd", "group": "groupadd"}
+# Keys below rick: that do not come from the defaults: the entries of the catalogue, and a choice for one run.
+FROM_ELSEWHERE = {"services": {}, "only": []}
+# What a part of an entry is completed with, and what the catalogue knows of a host.
+REST_OF_ENTRY = {"image": "localhost/example:1", "port": 8080}
+HOST = {
+    "postgresql": {"unit": "postgresql@17-main.service", "socket": "/run/postgresql/.s.PGSQL.5432"},
+    "valkey": {"unit": "valkey-server.service", "socket": "/run/valkey/valkey.sock"},
+    "ports": {},
+}
 # What makes a dotted word after the name of one of our modules the name of a file or unit instead.
 ENDINGS = {"conf", "container", "md", "network", "pod", "py", "service", "sls", "socket"}
 TOP = {path.name for path in TREE.iterdir() if not path.name.startswith(".")}
@@ -75,8 +86,15 @@ def of_ours(module):
 
 
 def snippets(document):
-    """The YAML blocks of a document, parsed."""
-    return [yaml.safe_load(block[2]) for block in FENCE.findall(text(document)) if block[1] == "yaml"]
+    """The YAML blocks of a document, parsed, if they hold more than comments."""
+    blocks = [textwrap.dedent(block[2]) for block in FENCE.findall(text(document)) if block[1] == "yaml"]
+    return [parsed for parsed in map(yaml.safe_load, blocks) if parsed is not None]
+
+
+def entries(document):
+    """Those YAML blocks of a document that are an entry of the catalogue, or a part of one."""
+    keys = load("utils", "catalogue_schema").Entry.model_fields
+    return [snippet for snippet in snippets(document) if keys & snippet.keys() and "rick" not in snippet]
 
 
 def unknown_keys(given, known, place):
@@ -93,7 +111,13 @@ def unknown_keys(given, known, place):
 
 @pytest.fixture(scope="module")
 def defaults():
-    return yaml.safe_load((TREE / "pillar/defaults.sls").read_text())
+    found = yaml.safe_load((TREE / "pillar/defaults.sls").read_text())
+    return {**found, "rick": {**FROM_ELSEWHERE, **found["rick"]}}
+
+
+@pytest.fixture(scope="module")
+def schema():
+    return jsonschema.Draft202012Validator(load("utils", "catalogue_schema").json_schema())
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
@@ -143,7 +167,8 @@ class TestEachDocument:
         for key in PILLAR_KEY.findall("\n".join(code(document))):
             value = defaults
             for part in key.split(":"):
-                value = value.get(part, ...) if isinstance(value, dict) else ...
+                # An empty mapping takes any key.
+                value = (value.get(part, ...) if value else {}) if isinstance(value, dict) else ...
             missing += [key] if value is ... else []
         assert not missing
 
@@ -156,9 +181,28 @@ class TestEachDocument:
         ]
         assert not unknown
 
+    def test_every_entry_is_valid(self, document):
+        wrong = []
+        for snippet in entries(document):
+            entry, problems = load("utils", "catalogue_schema").complete({**REST_OF_ENTRY, **snippet})
+            if not problems:
+                _, problems = load("utils", "catalogue_resolve").resolve({"example": entry}, HOST)
+            wrong += [f"{list(snippet)}: {problem}" for problem in problems]
+        assert not wrong
+
+    def test_an_editor_takes_every_entry(self, document, schema):
+        wrong = [
+            f"{list(snippet)}: {error.json_path}: {error.message}"
+            for snippet in entries(document)
+            for error in schema.iter_errors(snippet)
+        ]
+        assert not wrong
+
     def test_every_state_in_a_snippet_exists_and_takes_its_arguments(self, document):
         wrong = []
         for snippet in snippets(document):
+            if snippet in entries(document):
+                continue
             for identifier, body in snippet.items():
                 for function, arguments in body.items() if isinstance(body, dict) else ():
                     module, dot, name = str(function).partition(".")

@@ -1,10 +1,9 @@
-# The pillar of the demo: what a site of its own says in /etc/rick-infra/pillar/site.sls.
-# bin/demo copies this file there, inside its machine. A production host never sees it.
-{#- A lab machine's address, by which the host of the lab reaches it; anywhere else the loopback address. #}
-{%- set address = (salt["network.ip_addrs"](interface="host0") + ["127.0.0.1"]) | first %}
+#!yaml
+# The settings of the demo: what a site of its own says in /etc/rick-infra/pillar/site.sls.
+# bin/demo copies this file there, inside its machine, which must not take a server's share of your memory.
 rick:
-  examples:
-    - notes
-  notes:
-    listen: {{ address }}
-    port: 8080
+  postgresql:
+    shared_buffers: 128
+    effective_cache_size: 256
+  valkey:
+    maxmemory: 128

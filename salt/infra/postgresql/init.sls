@@ -1,4 +1,4 @@
-# PostgreSQL on a Unix socket that only members of postgres-clients reach; no TCP, no passwords.
+# PostgreSQL on a Unix socket that only members of postgres-clients reach; no TCP, and passwords only where asked for.
 {%- set postgresql = salt["catalogue.infrastructure"]("postgresql") %}
 
 postgres-clients:
@@ -86,5 +86,13 @@ PostgreSQL's socket admits its clients:
     - name: {{ postgresql.socket }}
     - user: postgres
     - group: postgres-clients
+    - require:
+      - postgresql: PostgreSQL runs with its settings
+
+# A role without rights: pg_hba.conf asks its members for their password. Services that declare it are made members.
+PostgreSQL knows who has a password:
+  postgresql.role_present:
+    - name: scram-clients
+    - login: False
     - require:
       - postgresql: PostgreSQL runs with its settings

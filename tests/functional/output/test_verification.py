@@ -19,4 +19,4 @@ def test_the_same_as_data(minion):
 
 
 def test_the_function_asks_for_the_table(minion):
-    assert minion().modules["verify.host"].__globals__["__outputter__"] == {"host": "verification"}
+    assert minion().modules["verify.host"].__globals__["__outputter__"]["host"] == "verification"

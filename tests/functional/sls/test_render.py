@@ -11,20 +11,37 @@ from tree import TREE
 
 ALL = sorted(
     ".".join(path.relative_to(TREE / "salt").with_suffix("").parts).removesuffix(".init")
-    for folder in ("infra", "examples")
+    for folder in ("infra", "services")
     for path in (TREE / "salt" / folder).rglob("*.sls")
 )
-SITES = {
-    "defaults": None,
-    "notes": "rick: {examples: [notes]}\n",
-    "everything": """\
+EXAMPLES = {path.stem: path.read_text() for path in (TREE / "examples/services").glob("*.yaml")}
+EVERYTHING = """\
 rick:
-  examples: [notes]
-  notes: {listen: '::1', port: 8081}
   podman: {unqualified_search_registries: [registry.example.org], remove_rootless: [old]}
   postgresql: {shared_buffers: 300, settings: {log_min_duration_statement: 500, jit: off}}
   valkey: {appendonly: no, settings: {save: '', timeout: 300}}
-""",
+"""
+MANY = """\
+image: localhost/app:1
+port: 8080
+needs: [notes]
+postgres: {database: other, extensions: [pg_trgm], auth: scram, readonly_roles: [reports]}
+valkey: instance
+secrets: {token: true}
+volumes: {files: /data}
+env: {A: "{postgres.url} {secret.token}", B: 'a: {b}\u2028 "c" %n $HOME'}
+init: {command: migrate}
+timers: {clean: {schedule: daily, command: clean}}
+containers: {web: {}, worker: {user: image}}
+"""
+# The site's own pillar, and the entries of its catalogue.
+SITES = {
+    "defaults": (None, {}),
+    "examples": (None, EXAMPLES),
+    "everything": (
+        EVERYTHING,
+        {**EXAMPLES, "many": MANY, "off": "{image: 'a:1', state: stopped}", "gone": "{state: absent, data: archive}"},
+    ),
 }
 RELEASES = ("trixie", "forky")
 # What the state compiler takes out before the function is called.
@@ -38,13 +55,13 @@ def lowstate(host):
 
 
 def test_there_is_something_to_render():
-    assert {"infra.podman", "infra.postgresql", "infra.valkey", "infra.facts", "examples"} <= set(ALL)
+    assert {"infra.podman", "infra.postgresql", "infra.valkey", "infra.caddy", "infra.facts", "services"} <= set(ALL)
 
 
 @pytest.mark.parametrize("release", RELEASES)
 @pytest.mark.parametrize("sls", ALL)
 def test_each_part_renders_by_itself(minion, sls, release):
-    rendered = minion(release, SITES["notes"]).modules["state.show_sls"](sls)
+    rendered = minion(release, *SITES["examples"]).modules["state.show_sls"](sls)
     assert isinstance(rendered, dict), rendered
     assert rendered
 
@@ -52,16 +69,16 @@ def test_each_part_renders_by_itself(minion, sls, release):
 @pytest.mark.parametrize("release", RELEASES)
 @pytest.mark.parametrize("site", SITES.values(), ids=SITES)
 def test_the_highstate_renders(minion, release, site):
-    high = minion(release, site).modules["state.show_highstate"]()
+    high = minion(release, *site).modules["state.show_highstate"]()
     assert isinstance(high, dict), high
-    notes = {sls for about in high.values() for sls in [about["__sls__"]] if sls.startswith("examples.notes")}
-    assert bool(notes) is bool(site), "an example is applied only where the site asks for it"
+    for name in site[1]:
+        assert any(name in state.split() for state in high), f"nothing is done for service {name}"
 
 
 @pytest.mark.parametrize("release", RELEASES)
 @pytest.mark.parametrize("site", SITES.values(), ids=SITES)
 def test_states_exist_and_take_their_arguments(minion, release, site):
-    host = minion(release, site)
+    host = minion(release, *site)
     states = salt.loader.states(host.opts, host.modules, host.utils, salt.loader.serializers(host.opts))
     problems = []
     for chunk in lowstate(host):
@@ -79,7 +96,7 @@ def test_states_exist_and_take_their_arguments(minion, release, site):
 
 @pytest.mark.parametrize("site", SITES.values(), ids=SITES)
 def test_requisites_point_at_states_that_are_there(minion, site):
-    chunks = lowstate(minion("trixie", site))
+    chunks = lowstate(minion("trixie", *site))
     there = {(chunk["state"], chunk[key]) for chunk in chunks for key in ("__id__", "name")}
     there |= {("sls", chunk["__sls__"]) for chunk in chunks}
     missing = [
@@ -94,9 +111,9 @@ def test_requisites_point_at_states_that_are_there(minion, site):
     assert missing == []
 
 
-def test_nothing_of_an_example_runs_before_the_facts_are_valid(minion):
-    """The barrier holds for every state of an application, directly or through what it requires."""
-    chunks = lowstate(minion("trixie", SITES["notes"]))
+def test_nothing_of_a_service_happens_before_the_facts_are_valid(minion):
+    """The barrier holds for every state of a service, directly or through what it requires."""
+    chunks = lowstate(minion("trixie", *SITES["everything"]))
     requires = {}
     for chunk in chunks:
         for requisite in chunk.get("require", []):
@@ -115,13 +132,29 @@ def test_nothing_of_an_example_runs_before_the_facts_are_valid(minion):
     exposed = [
         chunk["__id__"]
         for chunk in chunks
-        if chunk["__sls__"].startswith("examples.") and not reaches((chunk["state"], chunk["__id__"]))
+        if chunk["__sls__"] == "services"
+        and chunk["state"] != "catalogue"
+        and not reaches((chunk["state"], chunk["__id__"]))
     ]
     assert exposed == []
 
 
 @pytest.mark.parametrize("release", RELEASES)
 def test_no_two_states_manage_one_file(minion, release):
-    chunks = [chunk for chunk in lowstate(minion(release, SITES["everything"])) if chunk["state"] == "file"]
+    chunks = [chunk for chunk in lowstate(minion(release, *SITES["everything"])) if chunk["state"] == "file"]
     names = [chunk["name"] for chunk in chunks]
     assert sorted(names) == sorted(set(names))
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_a_catalogue_with_mistakes_leaves_the_infrastructure_and_touches_no_service(minion, release):
+    chunks = lowstate(minion(release, None, {**EXAMPLES, "bad": "imgae: a:1"}))
+    assert {chunk["__sls__"] for chunk in chunks} > {"infra.postgresql", "infra.valkey", "infra.caddy"}
+    assert [chunk["__id__"] for chunk in chunks if chunk["__sls__"] == "services"] == ["The catalogue is valid"]
+
+
+def test_only_the_services_that_are_asked_for_are_applied(minion):
+    host = minion("trixie", "rick: {only: [hello]}\n", EXAMPLES)
+    ids = [chunk["__id__"] for chunk in lowstate(host) if chunk["__sls__"] == "services"]
+    assert any("hello" in one for one in ids)
+    assert not any("notes" in one or "queue" in one for one in ids)

@@ -164,6 +164,21 @@ def test_a_configuration_without_a_package_is_found(preflight, server):
     assert findings(preflight, server) == ["Caddy with a configuration of its own: /etc/caddy/Caddyfile"]
 
 
+def test_a_caddy_that_is_configured_by_its_api_is_found(preflight, server):
+    link = server / "etc/systemd/system/multi-user.target.wants/caddy-api.service"
+    link.parent.mkdir(parents=True)
+    link.symlink_to("/usr/lib/systemd/system/caddy-api.service")
+    (finding,) = preflight.Host(server).findings()
+    assert finding.what.endswith(": /etc/systemd/system/multi-user.target.wants/caddy-api.service")
+    assert "disable it" in finding.adoption
+
+
+def test_adoption_keeps_somebody_elses_caddyfile_where_it_says(preflight, server):
+    write(server, "etc/caddy/Caddyfile", "example.test\n")
+    (finding,) = preflight.Host(server).findings()
+    assert "/etc/caddy/Caddyfile.before-rick-infra" in finding.adoption
+
+
 def test_all_traces_of_a_salt_minion_are_one_finding(preflight, server):
     write(server, "etc/salt/minion", "master: salt.example.test\n")
     write(server, "etc/salt/minion.d/10-site.conf", "grains: {}\n")

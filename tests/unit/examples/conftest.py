@@ -1,21 +1,22 @@
 """
-The example application's modules, as Python finds them in its image: beside each other, not in a package.
+The example applications' modules, as Python finds them in their images: beside each other, not in a package.
 """
 
 import sys
-from pathlib import Path
 
 import pytest
+from tree import TREE
 
-APPLICATION = Path(__file__).resolve().parents[3] / "examples" / "notes" / "app"
+APPLICATIONS = [str(TREE / "examples" / name / "app") for name in ("notes", "queue")]
 
 
 @pytest.fixture(scope="session", autouse=True)
 def application_path():
     """Make ``import notes`` work for these tests only."""
-    sys.path.insert(0, str(APPLICATION))
+    sys.path[:0] = APPLICATIONS
     yield
-    sys.path.remove(str(APPLICATION))
+    for path in APPLICATIONS:
+        sys.path.remove(path)
 
 
 @pytest.fixture
@@ -41,3 +42,153 @@ def identity(application_path):
     import identity
 
     return identity
+
+
+@pytest.fixture
+def jobs(application_path):
+    """The module of the queue."""
+    import jobs
+
+    return jobs
+
+
+@pytest.fixture
+def web(application_path, monkeypatch):
+    """The queue's page."""
+    import web
+
+    monkeypatch.setattr(web.log, "propagate", False)
+    return web
+
+
+@pytest.fixture
+def worker(application_path, monkeypatch):
+    """The queue's worker."""
+    import worker
+
+    monkeypatch.setattr(worker.log, "propagate", False)
+    return worker
+
+
+@pytest.fixture
+def alive(application_path):
+    """The worker's health command."""
+    import alive
+
+    return alive
+
+
+class MemoryValkey:
+    """As much of a Valkey server as the queue uses, and its client. ``fails`` makes every call raise that error."""
+
+    def __init__(self):
+        self.hashes, self.lists, self.values, self.expiries = {}, {}, {}, {}
+        self.fails, self.forgets = None, False
+        self.opened, self.closed, self.options = 0, 0, {}
+
+    def connect(self, url, **options):
+        self.opened += 1
+        self.options = {"url": url, **options}
+        return self
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.closed += 1
+
+    def __getattr__(self, name):
+        """The commands, each of which fails while the server does."""
+
+        def call(*words, **options):
+            if self.fails:
+                raise self.fails
+            return getattr(type(self), f"do_{name}")(self, *words, **options)
+
+        return call
+
+    def pipeline(self, transaction):
+        return _Pipeline(self)
+
+    def do_hset(self, key, mapping):
+        self.hashes.setdefault(key, {}).update({name: str(value) for name, value in mapping.items()})
+
+    def do_hget(self, key, field):
+        return self.hashes.get(key, {}).get(field)
+
+    def do_hgetall(self, key):
+        return dict(self.hashes.get(key, {}))
+
+    def do_expire(self, key, seconds):
+        self.expiries[key] = seconds
+
+    def do_lpush(self, key, value):
+        self.lists.setdefault(key, []).insert(0, value)
+
+    def do_ltrim(self, key, first, last):
+        self.lists[key] = self.lists.get(key, [])[first : last + 1]
+
+    def do_lrange(self, key, first, last):
+        assert (first, last) == (0, -1)
+        return list(self.lists.get(key, []))
+
+    def do_llen(self, key):
+        return len(self.lists.get(key, []))
+
+    def do_lrem(self, key, count, value):
+        assert count == 1
+        if value in self.lists.get(key, []):
+            self.lists[key].remove(value)
+
+    def do_lmove(self, source, target, leave, enter):
+        waiting = self.lists.get(source, [])
+        if not waiting:
+            return None
+        value = waiting.pop(0 if leave == "LEFT" else -1)
+        moved = self.lists.setdefault(target, [])
+        moved.insert(0 if enter == "LEFT" else len(moved), value)
+        return value
+
+    def do_blmove(self, source, target, timeout, leave, enter):
+        assert timeout > 0
+        return self.do_lmove(source, target, leave, enter)
+
+    def do_set(self, key, value, ex):
+        self.values[key] = str(value)
+        self.expiries[key] = ex
+
+    def do_getdel(self, key):
+        return None if self.forgets else self.values.pop(key, None)
+
+    def do_exists(self, key):
+        return int(key in self.values)
+
+
+class _Pipeline:
+    """Commands that are sent together: none before ``execute``."""
+
+    def __init__(self, client):
+        self.client, self.commands = client, []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def __getattr__(self, name):
+        return lambda *words, **options: self.commands.append((name, words, options))
+
+    def execute(self):
+        return [getattr(self.client, name)(*words, **options) for name, words, options in self.commands]
+
+
+@pytest.fixture
+def valkey():
+    return MemoryValkey()
+
+
+@pytest.fixture
+def queue(jobs, valkey):
+    """The queue over a Valkey in memory."""
+    return jobs.Queue("unix://queue:sesame@/run/valkey/valkey.sock", "queue:", connect=valkey.connect)

@@ -132,6 +132,30 @@ def test_what_does_not_exist_is_empty(server):
     assert postgresql.extension("pg_trgm", "notes") == {"installed": None, "available": None}
 
 
+def test_the_inventory_is_asked_once_and_again_after_a_change(server):
+    server.rows["json_agg"] = [
+        {
+            "roles": [{"name": "notes", "login": True, "comment": None}],
+            "databases": [{"name": "notes", "owner": "notes", "privileges": None}],
+        }
+    ]
+    for _ in range(2):
+        assert postgresql.inventory() == {
+            "roles": {"notes": {"login": True, "comment": None}},
+            "databases": {"notes": {"owner": "notes", "privileges": {}}},
+        }
+    assert len(server.statements) == 1
+    postgresql.change(["SELECT 1"])
+    server.rows["json_agg"] = [{"roles": [], "databases": []}]
+    assert postgresql.inventory() == {"roles": {}, "databases": {}}
+
+
+def test_a_role_is_created_with_its_comment_in_one_transaction(server):
+    postgresql.role_create("notes", comment="it's ours")
+    [transaction] = server.sent
+    assert transaction[1] == "COMMENT ON ROLE \"notes\" IS 'it''s ours'"
+
+
 def test_a_database_nobody_has_rights_on_has_no_privileges(server):
     server.rows["pg_database"] = [{"owner": "notes", "privileges": None}]
     assert postgresql.database("notes") == {"owner": "notes", "privileges": {}}
@@ -176,10 +200,14 @@ def test_dropping_a_database_closes_our_own_connection_first(server, force, end)
     assert server.sent == [[f'DROP DATABASE "notes"{end}']]
 
 
-@pytest.mark.parametrize(("schema", "middle"), [(None, ""), ("extra", ' SCHEMA "extra"')])
-def test_an_extension_is_created_in_its_database(server, schema, middle):
+@pytest.mark.parametrize(
+    ("schema", "before", "middle"),
+    [(None, ["SET LOCAL search_path TO public"], ""), ("extra", [], ' SCHEMA "extra"')],
+)
+def test_an_extension_is_created_in_its_database(server, schema, before, middle):
     postgresql.extension_create("pg_trgm", "notes", schema)
-    assert server.statements == [("notes", [f'CREATE EXTENSION IF NOT EXISTS "pg_trgm"{middle} CASCADE'])]
+    statements = [*before, f'CREATE EXTENSION IF NOT EXISTS "pg_trgm"{middle} CASCADE']
+    assert server.statements == [("notes", statements)]
 
 
 @pytest.mark.parametrize(
@@ -205,15 +233,18 @@ def test_a_query_as_somebody_is_asked_with_their_name_and_ids(server, monkeypatc
     server.rows["current_user"] = [{"current_user": me}]
     asked = []
 
-    def connect(role, database):
-        asked.append((role, database))
+    def connect(role, database, password=None):
+        asked.append((role, database, password))
         return Connection(database)
 
     monkeypatch.setitem(postgresql.__utils__, "postgresql_server.connect", connect)
     monkeypatch.setitem(postgresql.__utils__, "run_as.call", lambda user, ask, timeout: (user, ask()))
     assert postgresql.query_as(me, "SELECT current_user") == (me, [{"current_user": me}])
-    postgresql.query_as(me, "SELECT 1", database="other", role="postgres")
-    assert asked == [(me, me), ("postgres", "other")]
+    monkeypatch.setitem(postgresql.__utils__, "secret_files.read", {"/there": "a-long-password-of-it"}.get)
+    postgresql.query_as(me, "SELECT 1", database="other", role="postgres", secret_file="/there")  # noqa: S106 - a path
+    assert asked == [(me, me, None), ("postgres", "other", "a-long-password-of-it")]
+    with pytest.raises(CommandExecutionError, match="no secret file /elsewhere"):
+        postgresql.query_as(me, "SELECT 1", secret_file="/elsewhere")  # noqa: S106 - a path
 
 
 def test_what_the_server_refuses_comes_through(server, monkeypatch):

@@ -3,176 +3,20 @@ Quadlet units: written, compared and brought into line. Files are real, systemd 
 """
 
 import os
-import pwd
 
 import pytest
+from quadlet_host import GONE, install, live, quadlet
 from salt.exceptions import CommandExecutionError, SaltInvocationError, SaltRenderError
-from tree import load
 
-quadlet = load("modules", "quadlet")
-live = load("modules", "quadlet_live")
-files = load("utils", "quadlet_files")
-
-OWN = ("text", "keys", "files", "guard", "ids", "defaults", "plan", "generator", "podman")
 BOTH_MODES = pytest.mark.parametrize("test_mode", [True, False])
 CONTAINER = {"Container": {"Image": "localhost/x:1"}}
 POD = {"Pod": {"PublishPort": "80:80"}}
 NETWORK = {"Network": {"Options": "isolate=true"}}
-SUFFIXES = {".pod": "-pod", ".network": "-network", ".volume": "-volume", ".image": "-image", ".container": ""}
-GONE = {
-    "LoadState": "not-found",
-    "ActiveState": "inactive",
-    "SubState": "dead",
-    "NeedDaemonReload": "no",
-    "SourcePath": "",
-}
-
-
-class Host:
-    """A host without systemd and Podman: what they would say, and what they were told."""
-
-    def __init__(self, folder, generated):
-        self.folder, self.generated = folder, generated
-        self.systemd = {}
-        self.containers, self.networks, self.volumes = {}, {}, {}
-        self.images = {"localhost/x:1": "i"}
-        self.secrets = {}
-        self.podman = self.obedient = True
-        self.version = (5, 4, 2)
-        self.refused = {}
-        self.done = []
-        self.asked = []
-
-    def text(self, file):
-        path = self.folder / file
-        return path.read_text() if path.exists() else None
-
-    def service(self, file):
-        stem, _, kind = file.rpartition(".")
-        return f"{stem}{SUFFIXES[f'.{kind}']}.service"
-
-    def reload(self):
-        """What systemd and the generator do: every file becomes a unit, and what has no file is forgotten."""
-        self.done.append("reload")
-        present = {self.service(path.name): path for path in self.folder.iterdir() if path.suffix in SUFFIXES}
-        for service, path in present.items():
-            own = path.suffix[1:].capitalize()
-            text = path.read_text().replace(f"[{own}]", f"[X-{own}]")
-            (self.generated / service).write_text(f"{text}\n[Unit]\nSourcePath={path}\n")
-            state = self.systemd.setdefault(service, dict(GONE))
-            state.update(LoadState="loaded", NeedDaemonReload="no", SourcePath=str(path))
-        for service in set(self.systemd) - set(present):
-            del self.systemd[service]
-            (self.generated / service).unlink(missing_ok=True)
-
-    def show(self, services, _properties):
-        self.asked.append("systemd")
-        return {service: dict(self.systemd.get(service, GONE)) for service in services}
-
-    def act(self, verb, services):
-        services = list(services)
-        if not services:
-            return
-        self.done.append((verb, *services))
-        if not self.obedient:
-            raise CommandExecutionError(f"{services[0]} failed")
-        for service in services:
-            if verb == "stop":
-                self.systemd[service].update(ActiveState="inactive", SubState="dead")
-                self.containers.pop(service, None)
-            elif verb in ("start", "restart"):
-                self.run(service)
-
-    def run(self, service):
-        self.systemd[service].update(ActiveState="active", SubState="running")
-        text = (self.generated / service).read_text()
-        digest = load("utils", "quadlet_text").carried_digest(text)
-        name = f"systemd-{service.removesuffix('.service').removesuffix('-network').removesuffix('-volume')}"
-        if service.endswith("-network.service"):
-            self.networks.setdefault(name, digest)
-        elif service.endswith("-volume.service"):
-            self.volumes.setdefault(name, digest)
-        else:
-            self.containers[service] = {
-                "container": name,
-                "infra": service.endswith("-pod.service"),
-                "state": "running",
-                "healthy": None,
-                "pid": 42,
-                "image": "i",
-                "digest": digest,
-                "created": 1000,
-                "pod": "p",
-            }
-
-    def generate(self, _folder, changes):
-        """The errors that a change brings and the units it makes."""
-        errors = [f'converting "{file}": {why}' for file, why in self.refused.items() if file in changes]
-        return errors, {self.service(file): text for file, text in changes.items() if text is not None}
-
-    def remove_networks(self, names):
-        for name in names:
-            self.done.append(("rm network", name))
-            del self.networks[name]
-
-    def ask(self, what):
-        self.asked.append(what)
-        return dict(getattr(self, what))
 
 
 @pytest.fixture
 def host(tmp_path, monkeypatch, results):
-    folder, generated = tmp_path / "systemd", tmp_path / "generator"
-    folder.mkdir()
-    generated.mkdir()
-    found = Host(folder, generated)
-    monkeypatch.setattr(files, "FOLDER", str(folder))
-    monkeypatch.setattr(files, "GENERATED", str(generated))
-    monkeypatch.setattr(files, "UNIT_FOLDERS", ())
-    utils = dict(results)
-    for name in (*(f"quadlet_{name}" for name in OWN), "textfile", "client_groups", "private_units"):
-        module = load("utils", name)
-        utils.update({f"{name}.{function}": value for function, value in vars(module).items() if callable(value)})
-    utils.update(
-        {
-            "units.show": found.show,
-            "units.act": found.act,
-            "units.daemon_reload": found.reload,
-            "client_groups.on_this_host": lambda: {"postgres-clients": 4001},
-            "quadlet_generator.installed": lambda: found.podman,
-            "quadlet_generator.new_errors": found.generate,
-            "quadlet_generator.run": lambda *_: {"errors": ["the generator's words"], "units": {}},
-            "quadlet_podman.version": lambda: found.version if found.podman else None,
-            "quadlet_podman.containers": lambda: found.ask("containers"),
-            "quadlet_podman.networks": lambda: found.ask("networks"),
-            "quadlet_podman.volumes": lambda: found.ask("volumes"),
-            "quadlet_podman.images": lambda: found.images,
-            "quadlet_podman.secrets": lambda: found.secrets,
-            "quadlet_podman.has_image": lambda name: name in found.images,
-            "quadlet_podman.pull": lambda name: found.done.append(("pull", name)),
-            "quadlet_podman.remove_networks": found.remove_networks,
-            "quadlet_podman.remove_leftovers": lambda names, pods: found.done.append(("rm", names, pods)),
-        }
-    )
-    salt = {
-        f"{module}.{name}": value
-        for module, loaded in (("quadlet", quadlet), ("quadlet_live", live))
-        for name, value in vars(loaded).items()
-        if callable(value)
-    }
-    context = {}
-    for module in (quadlet, live):
-        monkeypatch.setattr(module, "__salt__", salt, raising=False)
-        monkeypatch.setattr(module, "__utils__", utils, raising=False)
-        monkeypatch.setattr(module, "__context__", context, raising=False)
-        monkeypatch.setattr(module, "__opts__", {"test": False}, raising=False)
-    facts = {"rick_infra": {"client_groups": {"postgres-clients": 4001}}}
-    monkeypatch.setattr(quadlet, "__grains__", facts, raising=False)
-    account = pwd.struct_passwd(("notes", "x", 990, 990, "", "/", ""))
-    monkeypatch.setattr(pwd, "getpwnam", {"notes": account}.__getitem__)
-    monkeypatch.setattr(pwd, "getpwall", lambda: [account])
-    found.context, found.salt = context, salt
-    return found
+    return install(tmp_path, monkeypatch, results)
 
 
 def declare(kind, name, definition, **arguments):

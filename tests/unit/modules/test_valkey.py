@@ -1,63 +1,20 @@
 """
-Valkey's users and settings on a host of which the files are real and the server is a double at its socket.
+Valkey's administrator and settings on a host of which the files are real and the server is a double at its socket.
 """
-
-import grp
-import os
-import pwd
 
 import pytest
 from doubles.valkey import Valkey
-from dunders import functions
+from doubles.valkey_host import ME, MINE, Host
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 from tree import load
 
 valkey = load("modules", "valkey")
 
-CONFIG = {"maxmemory": "0", "appendonly": "no", "databases": "16"}
-ME, MINE = pwd.getpwuid(os.getuid()).pw_name, grp.getgrgid(os.getgid()).gr_name
-
-
-class Host:
-    """Where things are on this host, and the server, which can be started, stopped and restarted."""
-
-    def __init__(self, folder):
-        self.acl_file, self.config_file = folder / "users.acl", folder / "valkey.conf"
-        self.socket, self.secrets = folder / "s", folder / "secrets"
-        self.running, self.restarts = None, 0
-
-    def start(self):
-        self.running = Valkey(str(self.socket), self.acl_file, CONFIG)
-        return self.running
-
-    def stop(self):
-        if self.running:
-            self.running.stop()
-        self.running = None
-
-    def restart(self, verb, units):
-        assert (verb, units) == ("restart", ["valkey-server.service"])
-        self.restarts += 1
-        self.stop()
-        self.start()
-
-    def secret(self, name):
-        return (self.secrets / name).read_text().strip()
-
 
 @pytest.fixture
 def host(monkeypatch, tmp_path):
-    host = Host(tmp_path)
-    monkeypatch.setattr(load("utils", "valkey_server"), "SOCKET", str(host.socket))
-    monkeypatch.setattr(load("utils", "secret_files"), "DIRECTORY", str(host.secrets))
-    monkeypatch.setattr(valkey, "ACL_FILE", str(host.acl_file))
-    monkeypatch.setattr(valkey, "ACL_FILE_ACCESS", f"{ME}:{MINE} 0640")
-    monkeypatch.setattr(valkey, "CONFIG_FILE", str(host.config_file))
-    monkeypatch.setattr(valkey, "ACCOUNT", ME)
-    names = ("valkey_acl", "valkey_server", "valkey_settings", "secret_files", "textfile", "run_as")
-    utils = {**functions("utils", *names), "units.act": host.restart}
-    monkeypatch.setattr(valkey, "__utils__", utils, raising=False)
-    monkeypatch.setattr(valkey, "__context__", {}, raising=False)
+    host = Host(monkeypatch, tmp_path)
+    host.prepare(monkeypatch, valkey)
     yield host
     host.stop()
 
@@ -75,7 +32,7 @@ def test_before_the_first_start_only_files_are_written(host):
     assert valkey.administrator_differences() == {}
     assert host.restarts == 0
     lines = host.acl_file.read_text().splitlines()
-    assert lines[0] == "user default off resetchannels -@all"
+    assert lines[0] == "user default off ~* &* +@all"
     assert lines[1].startswith("user rick-infra on #")
     assert host.secret("valkey-administrator") not in host.acl_file.read_text()
     assert host.acl_file.stat().st_mode & 0o777 == 0o640
@@ -137,14 +94,6 @@ def test_users_only_the_server_knows_are_removed_and_the_default_user_is_off_aga
     assert server.users["default"][0] == "off"
 
 
-def test_other_users_lines_are_kept(host, server):
-    valkey.user_apply("wiki")
-    before = host.acl_file.read_text().splitlines()
-    valkey.user_apply("notes")
-    valkey.administrator_apply()
-    assert set(before) < set(host.acl_file.read_text().splitlines())
-
-
 def test_the_acl_file_gets_its_mode_back(host, server):
     host.acl_file.chmod(0o644)
     assert valkey.administrator_differences()["file"] == {"old": f"{ME}:{MINE} 0644", "new": f"{ME}:{MINE} 0640"}
@@ -152,108 +101,8 @@ def test_the_acl_file_gets_its_mode_back(host, server):
     assert valkey.administrator_differences() == {}
 
 
-def test_a_user_is_in_the_file_and_in_the_server_and_has_a_secret(host, server):
-    assert set(valkey.user_differences("notes")) == {"secret", "line"}
-    valkey.user_apply("notes")
-    assert valkey.user_differences("notes") == {}
-    assert server.accepts("notes", host.secret("valkey-notes"))
-    host.restart("restart", ["valkey-server.service"])
-    assert valkey.user_differences("notes") == {}
-
-
-def test_nothing_that_is_told_shows_a_secret_or_its_hash(host, server):
-    told = [valkey.user_differences("notes"), valkey.user_apply("notes"), valkey.user_differences("notes", keys=["x"])]
-    server.users["notes"][1] = "#" + "0" * 64
-    told += [valkey.user_differences("notes"), valkey.users(), valkey.user_exists("notes")]
-    for name in ("valkey-notes", "valkey-administrator"):
-        secret = host.secret(name)
-        assert secret not in repr(told)
-        assert load("utils", "valkey_acl").password_hash(secret) not in repr(told)
-
-
-@pytest.mark.parametrize(
-    ("drift", "kinds"),
-    [
-        (lambda host: host.running.users.pop("notes"), {"loaded"}),
-        (lambda host: host.running.users["notes"].append("+keys"), {"loaded"}),
-        (lambda host: host.acl_file.write_text(host.acl_file.read_text().replace("~notes:*", "~*")), {"line"}),
-        (lambda host: host.acl_file.unlink(), {"line"}),
-        (lambda host: host.running.users["notes"].__setitem__(1, "#" + "0" * 64), {"loaded", "password"}),
-        (lambda host: (host.secrets / "valkey-notes").write_text("another-secret-of-the-service"), None),
-    ],
-)
-def test_drift_of_file_server_and_secret_is_seen_and_repaired(host, server, drift, kinds):
-    valkey.user_apply("notes")
-    drift(host)
-    assert set(valkey.user_differences("notes")) == (kinds or {"password", "loaded"})
-    valkey.user_apply("notes")
-    assert valkey.user_differences("notes") == {}
-    assert host.restarts == 0
-
-
-def test_a_rule_the_server_refuses_changes_nothing(host, server):
-    before = host.acl_file.read_text()
-    with pytest.raises(CommandExecutionError, match="Unknown command"):
-        valkey.user_apply("notes", commands=["+nonsense"])
-    assert host.acl_file.read_text() == before
-    assert "notes" not in server.users
-
-
-def test_a_rule_the_server_rewrites_is_an_error_with_the_form_to_write(host, server):
-    before = host.acl_file.read_text()
-    server.rewrites["+substr"] = "+getrange"
-    with pytest.raises(CommandExecutionError, match=r"write them as it does: .*\+getrange"):
-        valkey.user_apply("notes", commands=["+substr"])
-    assert host.acl_file.read_text() == before
-    assert "notes" not in server.users
-
-
-def test_without_a_server_the_file_decides(host, server):
-    valkey.user_apply("notes")
-    host.stop()
-    assert valkey.user_differences("notes") == {}
-    assert set(valkey.user_differences("wiki")) == {"secret", "line"}
-    assert valkey.user_exists("notes") == ["file"]
-
-
-def test_a_secret_elsewhere_must_be_there(host, server, tmp_path):
-    path = str(tmp_path / "elsewhere")
-    assert "secret" in valkey.user_differences("notes", secret_file=path)
-    with pytest.raises(CommandExecutionError, match="elsewhere; write it before"):
-        valkey.user_apply("notes", secret_file=path)
-    assert not (tmp_path / "elsewhere").exists()
-
-
-@pytest.mark.parametrize("path", ["relative/secret", "valkey-administrator"])
-def test_a_secret_file_of_another_or_of_nowhere_is_refused(host, path):
-    path = str(host.secrets / path) if path == "valkey-administrator" else path
-    with pytest.raises(SaltInvocationError, match="secret_file"):
-        valkey.user_differences("notes", secret_file=path)
-
-
-def test_bad_rules_make_no_secret(host, server):
-    with pytest.raises(SaltInvocationError):
-        valkey.user_apply("notes", commands=["nopass"])
-    assert not (host.secrets / "valkey-notes").exists()
-
-
-def test_a_user_is_removed_from_both_places_once(host, server):
-    valkey.user_apply("notes")
-    assert valkey.user_exists("notes") == ["file", "server"]
-    valkey.user_remove("notes")
-    valkey.user_remove("notes")
-    assert valkey.user_exists("notes") == []
-    assert (host.secrets / "valkey-notes").exists()
-
-
-@pytest.mark.parametrize("name", ["default", "rick-infra"])
-def test_the_users_of_the_tree_cannot_be_removed(host, server, name):
-    with pytest.raises(SaltInvocationError, match="administrator_present"):
-        valkey.user_remove(name)
-
-
 def test_a_missing_account_names_the_package(host, monkeypatch):
-    monkeypatch.setattr(valkey, "ACCOUNT", "nosuch")
+    monkeypatch.setattr(load("utils", "valkey_places"), "ACCOUNT", "nosuch")
     with pytest.raises(CommandExecutionError, match="valkey-server makes it"):
         valkey.administrator_apply()
 
@@ -294,38 +143,92 @@ def test_a_setting_the_server_does_not_have_is_named(host, server):
         valkey.settings_differences({"max-memory": "64mb"})
 
 
-def test_a_round_trip_leaves_no_key_and_a_forbidden_one_is_told(host, server):
-    valkey.user_apply(ME)
-    assert valkey.round_trip(ME) is True
+@pytest.fixture
+def login(host, server):
+    """A user of this host with a secret, known to the server; the path of the secret."""
+    path = str(host.secrets / f"{ME}.valkey")
+    password = load("utils", "secret_files").create(path)
+    server.users[ME] = load("utils", "valkey_acl").line(ME, password, f"{ME}:").split()[2:]
+    return path
+
+
+def test_a_round_trip_leaves_no_key_and_a_forbidden_one_is_told(login, server):
+    assert valkey.round_trip(ME, login) is True
     assert server.keys == {}
     with pytest.raises(CommandExecutionError, match="No permissions"):
-        valkey.round_trip(ME, key="other:key")
+        valkey.round_trip(ME, login, key="other:key")
 
 
-def test_a_round_trip_does_not_touch_a_key_that_exists(host, server):
-    valkey.user_apply(ME)
-    server.keys[f"{ME}:round-trip"] = "precious"
+def test_a_round_trip_does_not_touch_a_key_that_exists(login, server):
+    server.databases[0][f"{ME}:round-trip".encode()] = (b"precious", -1)
     with pytest.raises(CommandExecutionError, match="exists already"):
-        valkey.round_trip(ME)
+        valkey.round_trip(ME, login)
     assert server.keys == {f"{ME}:round-trip": "precious"}
 
 
-def test_a_round_trip_with_a_wrong_password_is_told(host, server):
-    valkey.user_apply(ME)
-    (host.secrets / f"valkey-{ME}").write_text("not-the-password-at-all")
-    with pytest.raises(CommandExecutionError, match="username-password"):
-        valkey.round_trip(ME)
+def test_a_round_trip_with_a_wrong_password_is_told_without_it(login, host, server):
+    (host.secrets / f"{ME}.valkey").write_text("not-the-password-at-all")
+    with pytest.raises(CommandExecutionError, match="username-password") as error:
+        valkey.round_trip(ME, login)
+    assert "not-the-password" not in str(error.value)
 
 
 def test_a_round_trip_without_a_secret_names_the_file(host, server):
-    with pytest.raises(CommandExecutionError, match=f"valkey-{ME}"):
-        valkey.round_trip(ME)
+    with pytest.raises(CommandExecutionError, match=r"nowhere/secret"):
+        valkey.round_trip(ME, "/nowhere/secret")
 
 
-def test_one_connection_serves_the_run(server):
-    clients = set()
+def test_a_run_asks_each_thing_once_over_one_connection(server):
     for _ in range(3):
-        valkey.users()
-        clients.add(valkey.__context__["valkey.client"][2])
-    assert len(clients) == 1
-    assert [words for words in server.commands if words[0] == "ACL"] == [["ACL", "LIST"]] * 3
+        assert valkey.users()
+        assert valkey.administrator_differences() == {}
+    assert server.commands == [["ACL", "LIST"]]
+    assert len(server.sessions) == 1
+
+
+def test_a_restarted_server_is_asked_again(host, server):
+    assert "stranger" not in valkey.users()
+    host.restart("restart", ["valkey-server.service"])
+    host.running.users["stranger"] = ["off"]
+    assert "stranger" in valkey.users()
+
+
+def test_what_it_says_of_itself_comes_as_a_mapping(server):
+    assert valkey.info() == {"valkey_version": "8.1.1"}
+
+
+def test_each_instance_has_an_administrator_of_its_own(host, server):
+    assert set(valkey.administrator_differences("wiki")) == {"secret", "file"}
+    valkey.administrator_apply("wiki")
+    assert host.secret("valkey-administrator@wiki") != host.secret("valkey-administrator")
+    wiki = host.start_instance("wiki")
+    assert valkey.server("wiki") == {"answers": True, "administrator": True}
+    wiki.users["stranger"] = ["off"]
+    assert "stranger" in valkey.users("wiki")
+    assert "stranger" not in valkey.users()
+    assert valkey.ping("wiki") is True
+
+
+def test_a_server_that_cannot_be_asked_names_the_state_that_helps(host):
+    with pytest.raises(CommandExecutionError, match=r"valkey-server@wiki\.service is not running"):
+        valkey.reachable("wiki")
+    valkey.administrator_apply()
+    host.start()
+    (host.secrets / "valkey-administrator").unlink()
+    with pytest.raises(CommandExecutionError, match=r"valkey\.administrator_present"):
+        valkey.reachable()
+
+
+def test_a_file_the_server_refuses_is_taken_back(host, server):
+    before = host.acl_file.read_text()
+    found = valkey._server(None)
+    with pytest.raises(CommandExecutionError, match=r"users\.acl:2"):
+        found.change({**found.declared(), "rick": "user rick on +nonsense"})
+    assert host.acl_file.read_text() == before
+    assert valkey.ping() is True
+
+
+def test_only_names_that_can_be_a_users_are_an_instances(host):
+    for name in ("", "a/b", "../a", "A", "a.b", "a" * 32, 7):
+        with pytest.raises(SaltInvocationError, match="valkey instance"):
+            valkey.server(name)

@@ -13,18 +13,21 @@ from salt.exceptions import CommandExecutionError, SaltInvocationError
 from tree import load
 
 verify = load("modules", "verify")
+verify_service = load("modules", "verify_service")
 
 PG, VK = "/run/postgresql/.s.PGSQL.5432", "/run/valkey/valkey.sock"
 GIDS = {"postgres-clients": 101, "valkey-clients": 102}
+BOTH_GROUPS = ["postgres-clients", "valkey-clients"]
 SERVICE = {
     "name": "notes",
-    "user": "notes",
-    "containers": ["notes-web"],
-    "groups": ["postgres-clients", "valkey-clients"],
-    "database": "notes",
-    "valkey_user": "notes",
-    "secret": "notes-valkey",
-    "health_url": "",
+    "state": "present",
+    "account": {"user": "notes", "groups": BOTH_GROUPS},
+    "files": ["notes.network", "notes.pod", "notes-web.container"],
+    "units": [{"kind": "container", "name": "notes-web", "socket_groups": BOTH_GROUPS}],
+    "postgres": {"role": "notes", "database": "notes", "secret": None},
+    "valkey": {"user": "notes", "prefix": "notes:", "secret": "notes.valkey", "socket": VK},
+    "publish": [],
+    "site": None,
 }
 STATUS = """\
 Name:\tgunicorn
@@ -67,11 +70,12 @@ class Host:
     """A sound host whose protections can be taken away one by one."""
 
     def __init__(self, url):
-        self.services = [{**SERVICE, "health_url": url}]
+        self.services = [{**SERVICE, "account": {**SERVICE["account"]}, "health": {"url": url}}]
+        self.mistakes = []
         self.facts = []
         self.units = {
             name: {"ActiveState": "active", "SubState": "running", "ControlGroup": f"/system.slice/{name}"}
-            for name in ("postgresql@17-main.service", "valkey-server.service", "notes-web.service")
+            for name in ("postgresql@17-main.service", "valkey-server.service", "caddy.service", "notes-web.service")
         }
         self.tcp = {}
         self.owners = {
@@ -87,7 +91,7 @@ class Host:
         # who gets in: the members of the group
         self.admitted = {PG: {101}, VK: {102}}
         self.open_to_all = False
-        self.containers = [{"name": "notes-web", "pid": 42}]
+        self.containers = [{"name": "notes-web", "pid": 42, "state": "running"}]
         self.rows = [{"role": "notes"}]
         self.raising = {}
 
@@ -108,6 +112,7 @@ class Host:
                 "valkey": {"unit": "valkey-server.service", "socket": VK},
             }[name],
             "catalogue.services": lambda: self.services,
+            "catalogue.problems": lambda: self.mistakes,
             "facts.problems": lambda: self.facts,
             "facts.published": lambda: GIDS,
             "daemon.tcp_listeners": lambda unit: self.tcp.get(unit, []),
@@ -115,9 +120,13 @@ class Host:
             "unix_socket.listeners": lambda path: self.listening[path],
             "unix_socket.probe": self.probe,
             "quadlet.running_containers": lambda names: [one for one in self.containers if one["name"] in names],
-            "postgresql.query_as": lambda user, query, database: self.rows,
+            "postgresql.query_as": lambda user, query, database, role, secret_file: self.rows,
             "secret.path": lambda name: f"/var/lib/rick-infra/secrets/{name}",
-            "valkey.round_trip": lambda user, secret_file, key: True,
+            "valkey.round_trip": lambda user, secret_file, key, socket: True,
+            "verify_service.check": verify_service.check,
+            "verify_service.checks": verify_service.checks,
+            "verify_service.active_in_system_slice": verify_service.active_in_system_slice,
+            "verify_service.probe": verify_service.probe,
         }
         return {name: self.guarded(name, function) for name, function in functions.items()}
 
@@ -152,11 +161,17 @@ def host(monkeypatch, tmp_path, web):
         return {unit: host.units[unit] for unit in units}
 
     host.accounts = accounts
-    monkeypatch.setattr(verify, "PROC", str(tmp_path))
-    monkeypatch.setattr(verify.grp, "getgrnam", getgrnam)
+    clients = {group: {} for group in GIDS}
+    utils = {
+        "units.show": show,
+        "client_groups.declared": lambda: clients,
+    }
+    monkeypatch.setattr(verify_service, "PROC", str(tmp_path))
+    monkeypatch.setattr(verify_service.grp, "getgrnam", getgrnam)
     monkeypatch.setattr(verify.pwd, "getpwnam", getpwnam)
-    monkeypatch.setattr(verify, "__salt__", host.functions(), raising=False)
-    monkeypatch.setattr(verify, "__utils__", {"units.show": show}, raising=False)
+    for module in (verify, verify_service):
+        monkeypatch.setattr(module, "__salt__", host.functions(), raising=False)
+        monkeypatch.setattr(module, "__utils__", utils, raising=False)
     monkeypatch.setattr(verify, "__context__", {}, raising=False)
     return host
 
@@ -182,6 +197,8 @@ def test_a_sound_host_passes_and_says_what_was_proved(host):
         "facts equal the system": "postgres-clients=101, valkey-clients=102",
         "postgresql@17-main.service is active in /system.slice": "/system.slice/postgresql@17-main.service",
         "valkey-server.service is active in /system.slice": "/system.slice/valkey-server.service",
+        "caddy.service is active in /system.slice": "/system.slice/caddy.service",
+        "the catalogue is valid": "",
         "PostgreSQL has no TCP listener": "",
         "Valkey has no TCP listener": "",
         "/run/postgresql belongs to its clients": "postgres:postgres-clients 2750",
@@ -200,14 +217,14 @@ def test_a_sound_host_passes_and_says_what_was_proved(host):
         "notes without valkey-clients is refused": "uid 990, groups [991, 101]: permission denied by its directory",
         "notes: a query as notes": "role notes, database notes",
         "notes: a cache round trip as notes": "notes:verify written, read and deleted",
-        f"notes answers at {host.services[0]['health_url']}": "HTTP 200",
+        f"notes answers at {host.services[0]['health']['url']}": "HTTP 200",
     }
 
 
 def test_a_host_without_services_has_its_infrastructure_checked(host):
     host.services = []
     assert failures() == {}
-    assert len(verify.host()["checks"]) == 13
+    assert len(verify.host()["checks"]) == 15
 
 
 # --- each protection taken away --------------------------------------------------------------------------------------
@@ -336,7 +353,7 @@ def test_a_query_that_is_answered_as_somebody_else(host, rows):
 @pytest.mark.parametrize("status", [404, 500, 503])
 def test_a_service_that_is_not_healthy(host, web, status):
     web.status = status
-    assert failures() == {f"notes answers at {host.services[0]['health_url']}": f"HTTP {status}"}
+    assert failures() == {f"notes answers at {host.services[0]['health']['url']}": f"HTTP {status}"}
 
 
 def test_a_service_that_answers_gibberish(host, web):
@@ -347,7 +364,7 @@ def test_a_service_that_answers_gibberish(host, web):
 
 
 def test_a_service_that_does_not_answer(host):
-    host.services[0]["health_url"] = "http://127.0.0.1:1/health"
+    host.services[0]["health"]["url"] = "http://127.0.0.1:1/health"
     assert "refused" in failures()["notes answers at http://127.0.0.1:1/health"]
 
 
@@ -362,7 +379,7 @@ def test_a_proxy_in_the_environment_is_not_asked(host, monkeypatch):
     ("function", "count"),
     [
         ("facts.problems", 1),
-        ("units.show", 3),
+        ("units.show", 4),
         ("daemon.tcp_listeners", 2),
         ("unix_socket.stat", 4),
         ("unix_socket.listeners", 2),
@@ -385,12 +402,52 @@ def test_an_error_without_words_fails_all_the_same(host):
     assert failures() == {"notes: a cache round trip as notes": "CommandExecutionError"}
 
 
+def test_a_mistake_in_the_catalogue_is_a_failed_check(host):
+    host.mistakes = ["service a: wrong", "service b: wrong"]
+    assert failures() == {"the catalogue is valid": "service a: wrong; service b: wrong"}
+
+
+@pytest.mark.parametrize(("groups", "passes"), [("991", True), ("101 991", False)])
+def test_a_container_with_a_private_socket_is_in_no_client_group(host, groups, passes):
+    host.services[0]["units"] = [{"kind": "container", "name": "notes-web", "socket_groups": []}]
+    host.status.write_text(STATUS.replace("101 102 991", groups).replace("990", "0"))
+    expected = {} if passes else {"notes-web's process is in no client group": "is in postgres-clients"}
+    assert failures() == expected
+
+
+def test_a_stopped_service_must_not_run(host):
+    host.services[0]["state"] = "stopped"
+    assert failures() == {"notes is stopped": "notes-web runs"}
+    host.containers = []
+    verify.__context__.clear()
+    assert failures() == {}
+
+
+def test_a_service_that_is_to_be_gone_is_not_checked(host):
+    host.services[0]["state"] = "absent"
+    assert failures() == {}
+
+
+def test_a_port_beyond_loopback_is_shown(host):
+    host.services[0]["publish"] = [{"address": "192.0.2.1", "host_port": 1883, "port": 1883, "protocol": "tcp"}]
+    shown = {check["name"]: check["detail"] for check in verify.service("notes")["checks"]}
+    assert shown["notes is reached past Caddy"] == "192.0.2.1:1883/tcp"
+
+
+def test_one_service_is_checked_by_its_name(host):
+    assert verify.service("notes")["passed"]
+    assert all("notes" in check["name"] for check in verify.service("notes")["checks"])
+    with pytest.raises(CommandExecutionError, match="no service 'wiki' on this host: notes"):
+        verify.service("wiki")
+
+
 def test_the_table_is_the_usual_output():
-    assert verify.__outputter__ == {"host": "verification"}
+    assert set(verify.__outputter__.values()) == {"verification"}
 
 
 def test_only_the_services_own_doors_are_tried(host):
-    host.services[0]["groups"] = ["valkey-clients"]
+    host.services[0]["account"]["groups"] = ["valkey-clients"]
+    host.services[0]["units"] = [{"kind": "container", "name": "notes-web", "socket_groups": ["valkey-clients"]}]
     host.status.write_text(STATUS.replace("101 102 991", "102 991"))
     assert failures() == {}
     assert not any("gets in at /run/postgresql" in check["name"] for check in verify.host()["checks"])
@@ -400,7 +457,7 @@ def test_a_group_that_does_not_exist_is_no_crash(host, monkeypatch):
     def getgrnam(name):
         return {"postgres-clients": SimpleNamespace(gr_gid=101)}[name]
 
-    monkeypatch.setattr(verify.grp, "getgrnam", getgrnam)
+    monkeypatch.setattr(verify_service.grp, "getgrnam", getgrnam)
     failed = failures()
     assert f"notes gets in at {VK}" in failed
     assert (

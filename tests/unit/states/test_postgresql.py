@@ -118,7 +118,10 @@ def apply(monkeypatch, results):
     def apply(function, host, test, running=None, **options):
         monkeypatch.setattr(postgresql, "__salt__", host.functions(), raising=False)
         monkeypatch.setattr(
-            postgresql, "__utils__", {**results, **functions("utils", "postgresql_names")}, raising=False
+            postgresql,
+            "__utils__",
+            {**results, **functions("utils", "postgresql_names", "postgresql_locales")},
+            raising=False,
         )
         monkeypatch.setattr(postgresql, "__opts__", {"test": test}, raising=False)
         monkeypatch.setattr(postgresql, "__running__", running or {}, raising=False)

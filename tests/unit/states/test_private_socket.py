@@ -108,3 +108,64 @@ def test_bad_arguments_fail_in_both_modes(host, apply, test_mode):
     answer = apply(test_mode)
     assert answer["result"] is False
     assert "not an absolute path" in answer["comment"]
+
+
+class Sockets:
+    """A service's private sockets: what is there, and what was done about it."""
+
+    def __init__(self, there=()):
+        self.there = set(there)
+
+    def differences(self, _name, target, **_):
+        return {} if target in self.there else {target: {"old": None, "new": "listening"}}
+
+    def undeclared(self, _name, targets):
+        return [{"target": target, "kind": "x"} for target in sorted(self.there - set(targets))]
+
+    def remnants(self, _name, target, kind):
+        return {target: {"old": kind, "new": None}}
+
+    def create(self, _name, target, **_):
+        self.there.add(target)
+
+    def remove(self, _name, target, kind):
+        self.there.discard(target)
+
+
+@pytest.fixture
+def sockets(monkeypatch, host):
+    made = Sockets()
+    functions = ("differences", "undeclared", "remnants", "create", "remove")
+    salt = {f"private_socket.{name}": getattr(made, name) for name in functions}
+    monkeypatch.setattr(states, "__salt__", salt)
+    return made
+
+
+WANTED = [{"target": TARGET, "user": "notes", "group": "postgres-clients"}]
+OTHER = "/run/valkey/valkey.sock"
+
+
+@BOTH_MODES
+def test_all_of_a_services_sockets_are_made_and_others_of_its_name_removed(monkeypatch, sockets, test_mode):
+    monkeypatch.setitem(states.__opts__, "test", test_mode)
+    sockets.there = {OTHER}
+    answer = states.all_present("notes", WANTED)
+    assert answer["result"] is (None if test_mode else True)
+    assert set(answer["changes"]) == {TARGET, OTHER}
+    assert sockets.there == ({OTHER} if test_mode else {TARGET})
+
+
+@BOTH_MODES
+@pytest.mark.parametrize(("wanted", "there"), [(WANTED, {TARGET}), ([], set())])
+def test_sockets_that_are_as_declared_are_left_alone(monkeypatch, sockets, test_mode, wanted, there):
+    monkeypatch.setitem(states.__opts__, "test", test_mode)
+    sockets.there = there
+    answer = states.all_present("notes", wanted)
+    assert (answer["result"], answer["changes"]) == (True, {})
+
+
+def test_a_socket_that_is_made_and_still_differs_is_a_failure(monkeypatch, sockets):
+    monkeypatch.setitem(states.__salt__, "private_socket.create", lambda *_, **__: None)
+    answer = states.all_present("notes", WANTED)
+    assert answer["result"] is False
+    assert TARGET in answer["comment"]

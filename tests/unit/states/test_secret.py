@@ -147,3 +147,102 @@ def test_a_secret_that_cannot_be_removed_is_a_failure(apply):
     host.error = "remove"
     result = apply("absent", host, False)
     assert (result["result"], result["comment"]) == (False, "podman secret rm: in use")
+
+
+GIVEN = {"all_present": "all", "values_present": "values"}
+
+
+class Service:
+    """A host as the states of all secrets and values of a service see it; ``podman`` stands for one thing to change."""
+
+    def __init__(self, changes):
+        self.changes, self.error, self.deaf = dict(changes), None, False
+        self.applied = []
+
+    def functions(self):
+        found = {}
+        for kind in ("all", "values"):
+            found[f"secret.{kind}_differences"] = lambda name, given: self.answer("differences")
+            found[f"secret.{kind}_apply"] = lambda name, given: self.apply(given)
+        found["secret.all_remnants"] = lambda name, keep_files: self.answer("differences")
+        found["secret.all_remove"] = lambda name, keep_files: self.apply(keep_files)
+        return found
+
+    def answer(self, step):
+        if self.error == step:
+            raise CommandExecutionError("service notes: secret smtp: the pillar has no smtp:password")
+        return dict(self.changes)
+
+    def apply(self, given):
+        changes = self.answer("apply")
+        self.applied.append(given)
+        if not self.deaf:
+            self.changes = {}
+        return changes
+
+
+CHANGES = {"podman secret notes.token": {"old": None, "new": "delivered"}}
+
+
+@pytest.fixture
+def converge(monkeypatch, results):
+    def converge(function, service, test, *arguments):
+        monkeypatch.setattr(secret, "__salt__", service.functions(), raising=False)
+        monkeypatch.setattr(secret, "__utils__", results, raising=False)
+        monkeypatch.setattr(secret, "__opts__", {"test": test}, raising=False)
+        return getattr(secret, function)("notes", *arguments)
+
+    return converge
+
+
+ALL = pytest.mark.parametrize("function", ["all_present", "values_present", "all_absent"])
+
+
+@ALL
+@pytest.mark.parametrize("test_mode", [True, False])
+def test_a_service_as_declared_is_left_alone(converge, function, test_mode):
+    service = Service({})
+    result = converge(function, service, test_mode)
+    assert (result["result"], result["changes"], service.applied) == (True, {}, [])
+
+
+@ALL
+def test_what_is_planned_for_a_service_is_what_is_done(converge, function):
+    service = Service(CHANGES)
+    planned = converge(function, service, True)
+    assert (planned["result"], planned["changes"], service.applied) == (None, CHANGES, [])
+    done = converge(function, service, False)
+    assert (done["result"], done["changes"]) == (True, CHANGES)
+    assert converge(function, service, True)["changes"] == {}
+
+
+@ALL
+@pytest.mark.parametrize(("test_mode", "step"), [(True, "differences"), (False, "differences"), (False, "apply")])
+def test_a_secret_that_cannot_be_had_is_a_failure(converge, function, test_mode, step):
+    service = Service(CHANGES)
+    service.error = step
+    result = converge(function, service, test_mode)
+    assert result["result"] is False
+    assert result["comment"] == "service notes: secret smtp: the pillar has no smtp:password"
+
+
+@ALL
+def test_what_did_not_arrive_is_a_failure(converge, function):
+    service = Service(CHANGES)
+    service.deaf = True
+    result = converge(function, service, False)
+    assert result["result"] is False
+    assert "podman secret notes.token" in result["comment"]
+
+
+@pytest.mark.parametrize("function", ["all_present", "values_present"])
+def test_a_service_may_declare_nothing(converge, function):
+    service = Service(CHANGES)
+    converge(function, service, False)
+    assert service.applied == [[]]
+
+
+def test_files_are_kept_when_asked_for(converge):
+    service = Service(CHANGES)
+    converge("all_absent", service, False, True)
+    assert service.applied == [True]

@@ -69,15 +69,16 @@ class Ids:
 
 def test_root_connects_as_postgres_and_is_root_again(account, listener, monkeypatch):
     ids = Ids(monkeypatch, 0)
-    monkeypatch.setattr(server, "connect", lambda role, database: (role, database, os.geteuid()))
-    assert server.connect_as_superuser("notes") == ("postgres", "notes", 101)
+    monkeypatch.setattr(server, "connect", lambda *names, options: (*names, options, os.geteuid()))
+    # without a search path, since that of a database is its owner's to set
+    assert server.connect_as_superuser("notes") == ("postgres", "notes", "-c search_path=", 101)
     assert ids.seen == [0, 101, 0]
 
 
 def test_root_is_root_again_after_a_refusal(account, listener, monkeypatch):
     ids = Ids(monkeypatch, 0)
 
-    def refuse(role, database):
+    def refuse(role, database, options):
         raise CommandExecutionError("refused")
 
     monkeypatch.setattr(server, "connect", refuse)

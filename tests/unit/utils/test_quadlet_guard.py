@@ -2,6 +2,7 @@
 Who may have a shared socket, and every way past that.
 """
 
+import grp
 import pwd
 
 import pytest
@@ -18,6 +19,8 @@ ACCOUNTS = [
     pwd.struct_passwd(("gidless", "x", 991, 0, "", "/", "")),
     pwd.struct_passwd(("twin", "x", 992, 992, "", "/", "")),
     pwd.struct_passwd(("other-twin", "x", 992, 992, "", "/", "")),
+    pwd.struct_passwd(("wiki", "x", 993, 993, "rick-infra service wiki", "/", "")),
+    pwd.struct_passwd(("blog", "x", 994, 994, "rick-infra service blog,,,", "/", "")),
 ]
 GIDS = {"postgres-clients": 4001, "valkey-clients": 4002}
 
@@ -28,7 +31,11 @@ def host(tmp_path, monkeypatch):
     by_name = {account.pw_name: account for account in ACCOUNTS}
     monkeypatch.setattr(guard.pwd, "getpwnam", by_name.__getitem__)
     monkeypatch.setattr(guard.pwd, "getpwall", lambda: ACCOUNTS)
-    for name in ("postgresql", "valkey", "private/wiki", "elsewhere"):
+    monkeypatch.setattr(guard.pwd, "getpwuid", {account.pw_uid: account for account in ACCOUNTS}.__getitem__)
+    groups = {account.pw_gid: grp.struct_group((account.pw_name, "x", account.pw_gid, [])) for account in ACCOUNTS}
+    monkeypatch.setattr(guard.grp, "getgrgid", groups.__getitem__)
+    monkeypatch.setattr(guard, "INSTANCES", f"{tmp_path}/run/valkey-")
+    for name in ("postgresql", "valkey", "valkey-wiki", "valkey-blog", "private/wiki", "private/blog", "elsewhere"):
         (tmp_path / "run" / name).mkdir(parents=True)
     (tmp_path / "var").mkdir()
     (tmp_path / "var/run").symlink_to(tmp_path / "run")
@@ -39,7 +46,7 @@ def host(tmp_path, monkeypatch):
 def check(host):
     """Check a unit. ``RUN`` in a value stands for the folder of the socket directories."""
 
-    def run(definition, kind="container", user="notes", groups=(), pod=None):
+    def run(definition, kind="container", user="notes", groups=(), pod=None, service=None):
         return guard.problems(
             unit(host, kind, definition),
             {f"{host}/run/postgresql": {"user": "postgres"}, f"{host}/run/valkey": {"user": "valkey"}},
@@ -48,6 +55,7 @@ def check(host):
             user,
             list(groups),
             pod and unit(host, "pod", pod),
+            service,
         )
 
     return run
@@ -267,3 +275,56 @@ def test_what_a_container_waits_for_is_found(host):
     volumes = ["RUN/valkey:/run/valkey:ro", "RUN/private/wiki:/run/postgresql:ro"]
     found = guard.sockets(unit(host, "container", contained(Volume=volumes)), shared, f"{host}/run/private")
     assert found == ([f"{host}/run/valkey"], ["wiki"])
+
+
+@pytest.mark.parametrize("place", ["RUN/private/wiki", "RUN/valkey-wiki", "VAR/run/valkey-wiki"])
+@pytest.mark.parametrize("kind", ["container", "pod"])
+def test_a_service_reaches_its_own_sockets_and_nobody_elses(check, place, kind):
+    definition = {kind.capitalize(): {"Volume": f"{place}:/run/x:ro"}}
+    assert check(definition, kind=kind, service="wiki") == []
+    assert "opens the sockets of wiki, and the unit belongs to blog" in check(definition, kind=kind, service="blog")[0]
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"Volume": "RUN/valkey-wiki/valkey.sock:/x:ro"},
+        {"Volume": "RUN/elsewhere/../valkey-wiki:/x:ro"},
+        {"Mount": "type=bind,source=RUN/valkey-wiki,target=/x"},
+        {"PodmanArgs": "-v RUN/private/wiki:/x"},
+        {"Volume": "RUN/private:/x:ro"},
+        {"Volume": "RUN:/x:ro"},
+    ],
+)
+def test_no_way_leads_to_another_services_sockets(check, keys):
+    assert check({"Container": {"Image": "x", **keys}}, service="blog")
+
+
+@pytest.mark.parametrize("volume", ["RUN/valkey-wiki:/x", "RUN/valkey-wiki:/x:ro,U"])
+def test_a_valkey_of_its_own_is_mounted_as_carefully_as_a_shared_one(check, volume):
+    assert check({"Container": {"Image": "x", "Volume": volume}}, service="wiki")
+
+
+@pytest.mark.parametrize(
+    ("keys", "refused"),
+    [
+        ({"GroupAdd": "993"}, True),
+        ({"Group": "993"}, True),
+        ({"User": "993"}, True),
+        ({"User": "993:0"}, True),
+        ({"GroupAdd": "994"}, False),
+        ({"User": "994"}, False),
+        ({"User": "990"}, False),
+        ({"User": "12345"}, False),
+        # The image's own names, not the host's.
+        ({"User": "wiki"}, False),
+        ({"GroupAdd": "wiki"}, False),
+    ],
+)
+def test_users_and_groups_of_other_services_are_refused(check, keys, refused):
+    found = check({"Container": {"Image": "x", **keys}}, service="blog")
+    assert any("belongs to service wiki" in problem for problem in found) is refused
+
+
+def test_a_unit_of_no_service_is_not_judged_by_whose_it_is(check):
+    assert check({"Container": {"Image": "x", "GroupAdd": "993", "Volume": "RUN/private/wiki:/x:ro"}}) == []

@@ -21,6 +21,8 @@ def unit(file, **facts):
         "uses": [],
         "pod": None,
         "starts_with_pod": True,
+        "oneshot": False,
+        "requires": [],
         "image": "localhost/x:1" if kind == "container" else None,
         "secrets": [],
         **facts,
@@ -46,7 +48,7 @@ class Host:
                 "LoadState": "loaded",
                 "ActiveState": "active",
                 "SubState": "running",
-                "NeedDaemonReload": "no",
+                "unread": False,
                 "generated": one["digest"],
                 "edited": False,
             }
@@ -196,7 +198,7 @@ def test_what_is_down_is_started(host, service):
 
 
 @pytest.mark.parametrize(
-    "facts", [{"LoadState": "not-found"}, {"NeedDaemonReload": "yes"}, {"generated": "older"}, {"generated": None}]
+    "facts", [{"LoadState": "not-found"}, {"unread": True}, {"generated": "older"}, {"generated": None}]
 )
 def test_systemd_reads_its_units_anew_if_it_has_others(host, facts):
     host.systemd["web.service"].update(facts)
@@ -213,3 +215,54 @@ def test_a_file_edited_by_hand_restarts_what_may_have_started_from_it(host):
 def test_other_units_are_left_alone(host):
     host.stop("alone.service")
     assert host.decide() == NOTHING
+
+
+@pytest.fixture
+def with_init():
+    """The web container waits for one that has run and ended."""
+    host = Host()
+    host.declared["init.container"] = unit("init.container", pod="notes.pod", oneshot=True)
+    host.declared["web.container"]["requires"] = ["init.service"]
+    host.systemd["init.service"] = {**host.systemd["web.service"], "SubState": "exited"}
+    return host
+
+
+def test_an_init_container_that_has_ended_is_no_container_that_is_gone(with_init):
+    assert with_init.decide() == NOTHING
+
+
+@pytest.mark.parametrize("facts", [{"digest": "other"}, {"image": "older"}])
+def test_an_init_container_runs_again_before_what_waits_for_it(with_init, facts):
+    with_init.podman["containers"]["web.service"].update(facts)
+    assert with_init.decide()["restart"]["init.container"] == "runs again before web.container"
+
+
+def test_an_init_container_does_not_run_again_for_what_does_not_wait_for_it(with_init):
+    with_init.podman["containers"]["worker.service"]["digest"] = "other"
+    assert list(with_init.decide()["restart"]) == ["worker.container"]
+
+
+def test_an_init_container_that_failed_is_started(with_init):
+    with_init.stop("init.service")
+    assert with_init.decide()["start"] == {"init.container": "failed"}
+
+
+@pytest.mark.parametrize("state", ["inactive", "failed", "active", "activating"])
+def test_what_a_timer_starts_is_left_to_its_timer(with_init, state):
+    with_init.declared["init.container"]["starts_with_pod"] = False
+    with_init.stop("init.service", state)
+    assert with_init.decide("notes.pod", "init.container") == NOTHING
+
+
+def test_what_a_timer_starts_does_not_restart_with_its_pod(with_init):
+    with_init.declared["init.container"]["starts_with_pod"] = False
+    with_init.podman["containers"]["notes-pod.service"]["digest"] = "other"
+    assert "init.container" not in with_init.decide()["restart"]
+
+
+@pytest.mark.parametrize("file", ["web", "init"])
+@pytest.mark.parametrize(("digest", "action"), [("d", "start"), ("other", "restart")])
+def test_what_is_starting_with_another_definition_is_restarted(with_init, file, digest, action):
+    with_init.stop(f"{file}.service", "activating", "start")
+    with_init.podman["containers"][f"{file}.service"] = {"digest": digest, "state": "running", "image": "i"}
+    assert f"{file}.container" in with_init.decide()[action]

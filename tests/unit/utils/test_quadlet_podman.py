@@ -185,3 +185,37 @@ def test_a_broken_store_is_an_error_that_names_the_file(store, file, function):
     (store / file).write_text("{")
     with pytest.raises(CommandExecutionError, match=file):
         getattr(podman, function)()
+
+
+def test_values_of_secrets_survive_what_is_no_text(answers):
+    answers["secret inspect --showsecret"] = answer(f"{b'a b'.hex()} notes.token\n{bytes([255, 10]).hex()} notes.key\n")
+    assert podman.secret_values(["notes.token", "notes.key"]) == {"notes.token": b"a b", "notes.key": bytes([255, 10])}
+    assert podman.secret_values([]) == {}
+
+
+def test_an_image_that_something_needs_stays(answers):
+    answers["image rm a:1 a:2"] = answer()
+    answers["image rm id2"] = answer(code=2, error="image is in use by a container")
+    assert podman.remove_images({"id1": ["a:1", "a:2"], "id2": []}) == ["id1"]
+
+
+def test_an_image_gets_and_loses_a_name(answers):
+    answers["image tag id1 a:healthy"] = answer()
+    answers["image untag a:healthy a:healthy"] = answer()
+    podman.tag("id1", "a:healthy")
+    podman.untag(["a:healthy"])
+
+
+def test_an_image_is_fetched_as_its_policy_says(answers):
+    answers["image pull --quiet --policy=newer a:1"] = answer()
+    answers["image pull --quiet --policy=missing a:1"] = answer(code=125, error="no route")
+    podman.pull("a:1", "newer")
+    with pytest.raises(CommandExecutionError, match="no route"):
+        podman.pull("a:1")
+
+
+def test_the_service_and_an_unknown_health_are_facts(answers):
+    labels = {**CONTAINER["Labels"], "rick-infra.service": "notes"}
+    answers["ps --all"] = answer([{**CONTAINER, "Labels": labels, "Status": "Up 1 second (starting)"}])
+    found = podman.containers()["notes-web.service"]
+    assert (found["owner"], found["starting"]) == ("notes", True)

@@ -132,3 +132,16 @@ def test_added_lines_stand_at_the_end_of_their_section():
         "[Container]\nImage=x\nPull=never\n\n[Unit]\nAfter=a\n"
     )
     assert unit.with_added("Install", ("WantedBy", "b")).text().endswith("After=a\n\n[Install]\nWantedBy=b\n")
+
+
+@pytest.mark.parametrize("kind", ["pod", "container", "volume", "network", "image"])
+def test_a_unit_says_which_service_it_belongs_to(kind):
+    unit = quadlet_text.unit(kind, {kind.capitalize(): {"ServiceName": "x"}})
+    assert unit.service() is None
+    written = quadlet_text.parse(kind, unit.with_service("notes").with_digest().file_text(), "x")
+    assert written.service() == "notes"
+
+
+def test_a_service_is_a_part_of_what_is_made():
+    unit = quadlet_text.unit("network", {"Network": {"Options": "isolate=true"}})
+    assert unit.with_service("a").digest() != unit.with_service("b").digest()

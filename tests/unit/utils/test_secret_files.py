@@ -94,3 +94,40 @@ def test_a_failed_write_leaves_what_was(tmp_path, monkeypatch):
         secret_files.write(str(path), "new", mode=0o640)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    "value", [b"", b"\xff\0\r\n", b"line\nline\n\n", "Gr\u00fc\u00dfe \U0001f5dd".encode(), b"x" * 4096]
+)
+def test_any_bytes_are_kept_exactly(tmp_path, value):
+    path = tmp_path / "secrets/notes.key"
+    secret_files.put(str(path), value)
+    assert secret_files.read_exactly(str(path)) == value
+    assert path.stat().st_mode & 0o777 == 0o600
+    secret_files.put(str(path), b"other")
+    assert secret_files.read_exactly(str(path)) == b"other"
+    assert [entry.name for entry in path.parent.iterdir()] == ["notes.key"]
+
+
+def test_an_administrator_s_file_is_not_proposed_for_deletion(tmp_path):
+    path = tmp_path / "key"
+    secret_files.put(str(path), "value")
+    path.chmod(0o644)
+    with pytest.raises(CommandExecutionError, match="give it to root") as raised:
+        secret_files.read_exactly(str(path), ours=False)
+    assert "delete" not in str(raised.value)
+
+
+def test_a_file_beyond_what_podman_takes_is_not_read(tmp_path):
+    path = tmp_path / "key"
+    secret_files.put(str(path), b"x" * (secret_files.MAXIMUM_SIZE + 1))
+    with pytest.raises(CommandExecutionError, match="512000 bytes, of which Podman takes 511999"):
+        secret_files.read_exactly(str(path))
+
+
+def test_names_are_all_files_there_are(tmp_path, monkeypatch):
+    monkeypatch.setattr(secret_files, "DIRECTORY", str(tmp_path / "secrets"))
+    assert secret_files.names() == []
+    for name in ("notes.b", "notes.a", ".notes.a.half"):
+        secret_files.put(str(tmp_path / "secrets" / name), "x")
+    assert secret_files.names() == [".notes.a.half", "notes.a", "notes.b"]

@@ -41,7 +41,7 @@ def systemd(monkeypatch, tmp_path):
             path = tmp_path / "calls"
             return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
-    for name in ("systemctl", "journalctl"):
+    for name in ("systemctl", "journalctl", "systemd-analyze", "busctl"):
         (tmp_path / name).write_text(SYSTEMCTL.format(python=sys.executable))
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -112,7 +112,14 @@ def test_a_failure_has_systemd_s_words_and_the_journal_of_the_units_that_failed(
     with pytest.raises(CommandExecutionError) as raised:
         units.act("start", ["a.service", "b.service"])
     assert str(raised.value) == ("systemctl start -- a.service b.service: Job for b.service failed.\nb: no such file")
-    assert systemd.calls[-1] == ["journalctl", "--no-pager", "--output=cat", "--lines=10", "--unit=b.service"]
+    assert systemd.calls[-1] == [
+        "journalctl",
+        "--no-pager",
+        "--quiet",
+        "--output=cat",
+        "--lines=10",
+        "--unit=b.service",
+    ]
 
 
 def test_a_failure_without_a_failed_unit_asks_for_no_journal(systemd):
@@ -138,3 +145,47 @@ def test_a_systemctl_that_hangs_is_given_up(systemd, monkeypatch, tmp_path):
     monkeypatch.setattr(units, "JOB_TIMEOUT", 0.2)
     with pytest.raises(CommandExecutionError, match=r"systemctl daemon-reload: .*timed out"):
         units.daemon_reload()
+
+
+def test_systemd_can_be_told_without_waiting(systemd):
+    units.act("restart", ["a.service"], wait=False)
+    assert systemd.calls == [["systemctl", "--no-pager", "restart", "--no-block", "--", "a.service"]]
+
+
+def test_the_journal_of_some_units_is_read(systemd):
+    systemd.answers(**{"__unit=a.service": (0, "one\ntwo\n", "")})
+    assert units.journal(["a.service"], 5, since=12.9) == "one\ntwo"
+    assert systemd.calls[-1][-3:] == ["--lines=5", "--since=@12", "--unit=a.service"]
+    assert units.journal([]) == ""
+
+
+def test_a_calendar_event_is_what_systemd_takes_for_one(systemd):
+    systemd.answers(daily=(0, "  Original form: daily\nNormalized form: *-*-* 00:00:00\n", ""), never=(1, "", "no\n"))
+    assert units.calendar("daily") == "*-*-* 00:00:00"
+    with pytest.raises(CommandExecutionError, match="'never' is no calendar event: no"):
+        units.calendar("never")
+
+
+ROWS = [
+    ["a.service", "", "loaded", "active", "running", "", "/", 0, "", "/"],
+    ["other.service", "", "loaded", "activating", "start", "", "/", 12, "start", "/"],
+]
+
+
+def test_one_glance_is_enough_for_many_units(systemd):
+    systemd.answers(ListUnitsByNames=(0, json.dumps({"type": "a(ssssssouso)", "data": [ROWS]}), ""))
+    assert units.glance(["a.service", "alias.service"]) == {
+        "a.service": {"LoadState": "loaded", "ActiveState": "active", "SubState": "running", "Job": ""},
+        "alias.service": {"LoadState": "loaded", "ActiveState": "activating", "SubState": "start", "Job": "12"},
+    }
+    assert len(systemd.calls) == 1
+    assert units.glance([]) == {}
+
+
+@pytest.mark.parametrize("answer", [(1, "", "no bus"), (0, "", ""), (0, "{}", ""), (0, '{"data": [[]]}', "")])
+def test_without_an_answer_of_the_bus_systemctl_is_asked(systemd, answer):
+    systemd.answers(
+        ListUnitsByNames=answer,
+        show=(0, "Id=a.service\nLoadState=loaded\nActiveState=failed\nSubState=failed\nJob=\n", ""),
+    )
+    assert units.glance(["a.service"])["a.service"]["ActiveState"] == "failed"

@@ -1,0 +1,191 @@
+"""
+The ground under ``catalogue``: the entries, from the pillar to resolved services, with all that is wrong in them.
+
+The work is done when something has changed; otherwise its outcome is read from
+``/var/lib/rick-infra/catalogue.json``, and the library that validates is not even loaded.
+"""
+
+import hashlib
+import json
+import re
+
+from salt.exceptions import CommandExecutionError
+
+CONTEXT = "catalogue"
+# An error of the external pillar begins with the file's path.
+UNREADABLE = re.compile(r"\S*/(?P<name>[^/]+)\.yaml:")
+
+
+def declared():
+    """
+    Return the entries as they were written, ``{name: data}``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call catalogue_entries.declared
+    """
+    entries = _rick().get("services")
+    return entries if isinstance(entries, dict) else {}
+
+
+def only():
+    """
+    Return the names that this run is about (``rick:only``), None for all.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call catalogue_entries.only
+    """
+    names = _rick().get("only")
+    return [names] if isinstance(names, str) else names
+
+
+def known():
+    """
+    Return what follows from the entries and from what is known of the host.
+
+    ``{"names", "services", "order", "claims", "problems"}``: ``services`` are
+    resolved, and none if there are problems; ``claims`` are the names that each takes on the host.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call catalogue_entries.known --out=json
+    """
+    memory = remembered()
+    if "catalogue" not in memory:
+        entries = declared()
+        broken = [found["name"] for found in map(UNREADABLE.match, _errors_of_files()) if found]
+        host = {"ports": __utils__["catalogue_host.ports"](entries), "problems": []}
+        for component in ("postgresql", "valkey"):
+            try:
+                host[component] = __utils__["catalogue_infrastructure.settings"](component, __pillar__, __grains__)
+            except CommandExecutionError as error:
+                host["problems"] += str(error).splitlines()
+        key = __utils__["catalogue_cache.key"]([entries, broken, host], __file__)
+        answer = __utils__["catalogue_cache.load"](key)
+        if answer is None:
+            answer = _judged(entries, broken, host)
+            ports = {name: one["port"] for name, one in answer["services"].items() if one["port"]}
+            # Once the services run, their ports are known, which changes nothing else.
+            settled = __utils__["catalogue_cache.key"](
+                [entries, broken, {**host, "ports": {**host["ports"], **ports}}], __file__
+            )
+            if key and not __opts__.get("test"):
+                __utils__["catalogue_cache.store"]([key, settled], answer)
+        memory["catalogue"] = answer
+    return memory["catalogue"]
+
+
+def problems():
+    """
+    Return all that is wrong in the catalogue, sentences that each begin with their place, sorted.
+
+    What has to do with the live host (a user of that name exists and is nobody's service) is asked once a run.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call catalogue_entries.problems
+    """
+    memory = remembered()
+    if "problems" not in memory:
+        catalogue = known()
+        found = [*catalogue["problems"], *_errors_of_files(), *_only_problems(catalogue["names"])]
+        units = [unit for about in catalogue["claims"].values() for unit, _ in about["claims"] if "." in unit]
+        host = __utils__["catalogue_host.taken"](units)
+        found += __utils__["catalogue_names.foreign"](catalogue["claims"], host)
+        memory["problems"] = sorted(set(found))
+    return list(memory["problems"])
+
+
+def remembered():
+    """
+    Return what this run has found out about the present pillar, a mapping to add to.
+
+    CLI Example: none, what is remembered lasts for a run only.
+    """
+    rick = _rick()
+    memory = __context__.get(CONTEXT)
+    # The same pillar, not an equal one: that is quick to tell, and states ask several times a service.
+    if memory is None or memory["pillar"] is not rick:
+        memory = __context__[CONTEXT] = {"pillar": rick}
+    return memory
+
+
+def _rick():
+    rick = __pillar__.get("rick")
+    return rick if isinstance(rick, dict) else {}
+
+
+def _errors_of_files():
+    rick = _rick()
+    if "services_errors" not in rick:
+        return [
+            "rick:services: the files of /etc/rick-infra/services were not read: the minion's configuration has no "
+            "ext_pillar: [services: /etc/rick-infra/services] (bin/bootstrap writes it)"
+        ]
+    errors = rick["services_errors"]
+    return [str(error) for error in errors] if isinstance(errors, list) else [str(errors)]
+
+
+def _only_problems(names):
+    wanted = only()
+    if wanted is None:
+        return []
+    if not isinstance(wanted, list):
+        return [f"rick:only: {wanted!r} is not a list of services"]
+    hint = __utils__["catalogue_errors.suggestion"]
+    return [f"rick:only: there is no service {name!r}{hint(name, names)}" for name in wanted if name not in names]
+
+
+def _judged(data, broken, host):
+    """Everything anew, from the data of the entries."""
+    sentence = __utils__["catalogue_errors.sentence"]
+    schema_functions = [__utils__[f"catalogue_schema.{name}"] for name in ("complete", "known_keys", "forms")]
+    found, entries, valid = list(host["problems"]), {}, {}
+    for name, one in data.items():
+        unfit = __utils__["catalogue_names.problem"](name)
+        if unfit:
+            found.append(f"rick:services:{name}: {name!r} cannot be the name of a service: {unfit}")
+        entry, wrong = __utils__["catalogue_errors.judge"](one, name, *schema_functions)
+        found += [sentence(name, path, text) for path, text in wrong]
+        if entry is not None and isinstance(name, str):
+            entries[name] = entry
+            if not wrong:
+                valid[name] = entry
+    claims = {
+        name: __utils__["catalogue_names.claims"](name, entry)
+        for name, entry in entries.items()
+        if not __utils__["catalogue_names.problem"](name)
+    }
+    connections = int(host["postgresql"]["settings"]["max_connections"]) if "postgresql" in host else None
+    found += __utils__["catalogue_checks.problems"](entries, [*data, *broken], connections, claims)
+    services_ = {}
+    if not host["problems"]:
+        services_, unresolved = __utils__["catalogue_resolve.resolve"](valid, host)
+        found += [__utils__["catalogue_errors.from_sentence"](text) for text in unresolved]
+    if not found:
+        for name, service in services_.items():
+            for piece in ("units", "timers", "files"):
+                service[piece] = __utils__[f"service_units.{piece}"](valid[name], service)
+            service["digest"] = _digest(service)
+    return {
+        "names": [str(name) for name in [*data, *broken]],
+        "services": {} if found else services_,
+        "order": [] if found else __utils__["catalogue_checks.order"](valid),
+        "claims": {name: {"uid": entries[name]["uid"], "claims": claimed} for name, claimed in claims.items()},
+        "problems": found,
+    }
+
+
+def _digest(service):
+    """A digest of what runs: neither of what is only told to people, nor of the order in which it was written."""
+    told = {key: value for key, value in service.items() if key not in ("description", "rollback", "data", "needs")}
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()

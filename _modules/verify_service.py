@@ -1,0 +1,281 @@
+"""
+The checks of one service, for ``verify.host`` and ``verify.service``.
+"""
+
+import grp
+import http.client
+import pwd
+import socket
+import ssl
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from salt.exceptions import CommandExecutionError, SaltInvocationError
+
+HTTP_TIMEOUT = 10  # seconds
+PROC = "/proc"
+HTTPS = ("127.0.0.1", 443)  # where Caddy answers for every site
+
+
+def checks(service, doors):
+    """
+    Return the checks of a resolved service, a list of ``{"name", "passed", "detail"}``.
+
+    service
+        As from ``catalogue.services``.
+
+    doors
+        The databases' sockets, each ``{"socket", "group", "unit", …}``.
+
+    CLI Example: none, it takes a resolved service: see verify.service.
+    """
+    if service["state"] == "absent":
+        return []
+    if service["state"] == "stopped":
+        return [check(f"{service['name']} is stopped", _nothing_runs, service), *_site(service)]
+    name, user = service["name"], service["account"]["user"]
+    try:
+        account = pwd.getpwnam(user)
+    except KeyError:
+        missing = f"there is no user {user}; apply the highstate"
+        return [{"name": f"{name}: user {user} exists", "passed": False, "detail": missing}]
+    return [
+        *_containers(service, account),
+        *_doors(service, account, doors),
+        *_databases(service),
+        *_web(service),
+        *_site(service),
+    ]
+
+
+def check(name, judge, *arguments):
+    """
+    Return the outcome of a check, ``{"name", "passed", "detail"}``.
+
+    name
+        What must be so, as a sentence.
+
+    judge
+        Returns what is wrong (None or an empty text if nothing is) and the
+        detail. An error that it raises is wrong, too.
+
+    CLI Example: none, it takes a function: see verify.service.
+    """
+    try:
+        problem, detail = judge(*arguments)
+    except (CommandExecutionError, SaltInvocationError, OSError) as error:
+        problem, detail = str(error) or type(error).__name__, ""
+    return {"name": name, "passed": not problem, "detail": problem or detail}
+
+
+def active_in_system_slice(unit):
+    """
+    Return what is wrong with a unit that must run where limits and accounting of the system apply, and where it runs.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call verify_service.active_in_system_slice valkey-server.service
+    """
+    state = __utils__["units.show"]([unit], ["ActiveState", "SubState", "ControlGroup"])[unit]
+    cgroup = state["ControlGroup"]
+    if state["ActiveState"] != "active":
+        return f"{state['ActiveState']} ({state['SubState']}); journalctl -u {unit}", ""
+    return None if cgroup.startswith("/system.slice/") else f"runs in {cgroup or 'no control group'}", cgroup
+
+
+def probe(path, expected, uid, gid, groups):
+    """
+    Return what is wrong with a socket's answer to somebody with these ids, and the answer.
+
+    expected
+        ``allowed`` or ``refused``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call verify_service.probe /run/valkey/valkey.sock refused 65534 65534 '[]'
+    """
+    answer = __salt__["unix_socket.probe"](path, uid, gid, groups)
+    problem = None if answer["outcome"] == expected else f"{answer['outcome']}: {answer['detail']}"
+    return problem, f"uid {uid}, groups {groups}: {answer['detail']}"
+
+
+def _containers(service, account):
+    found = []
+    by_name = {unit["name"]: unit for unit in service["units"] if unit["kind"] == "container"}
+    for file in service["files"]:
+        container, _, kind = file.rpartition(".")
+        if kind != "container":
+            continue
+        unit = by_name[container]
+        found.append(
+            check(f"{container}.service is active in /system.slice", active_in_system_slice, f"{container}.service")
+        )
+        if unit["socket_groups"]:
+            what = f"{container}'s process has the ids of {account.pw_name}"
+            found.append(check(what, _process, container, account, unit["socket_groups"]))
+        else:
+            found.append(check(f"{container}'s process is in no client group", _no_client_group, container))
+    return found
+
+
+def _doors(service, account, doors):
+    found = []
+    groups = service["account"]["groups"]
+    gids = [account.pw_gid, *(number for number in map(_gid, groups) if number is not None)]
+    for door in doors:
+        path, group = door["socket"], door["group"]
+        if group in groups:
+            without = [number for number in gids if number != _gid(group)]
+            who = (account.pw_uid, account.pw_gid)
+            found.append(check(f"{service['name']} gets in at {path}", probe, path, "allowed", *who, gids))
+            found.append(check(f"{service['name']} without {group} is refused", probe, path, "refused", *who, without))
+    return found
+
+
+def _databases(service):
+    name = service["name"]
+    found = []
+    if service["postgres"]:
+        found.append(check(f"{name}: a query as {service['postgres']['role']}", _query, service))
+    if service["valkey"]:
+        found.append(check(f"{name}: a cache round trip as {service['valkey']['user']}", _round_trip, service))
+    return found
+
+
+def _web(service):
+    found = []
+    if service["health"]["url"]:
+        found.append(check(f"{service['name']} answers at {service['health']['url']}", _http, service["health"]["url"]))
+    beyond = [one for one in service["publish"] if not one["address"].startswith(("127.", "::1"))]
+    if beyond:
+        # Not wrong, since somebody wrote it down; but to be seen.
+        ports = ", ".join(f"{one['address']}:{one['host_port']}/{one['protocol']}" for one in beyond)
+        found.append({"name": f"{service['name']} is reached past Caddy", "passed": True, "detail": ports})
+    return found
+
+
+def _site(service):
+    if not service["site"]:
+        return []
+    # A wildcard answers for any name below it.
+    names = [domain.replace("*.", "verify.", 1) for domain in service["site"]["domains"]]
+    return [check(f"https://{domain} is {service['name']}'s site", _https, service, domain) for domain in names]
+
+
+def _gid(group):
+    try:
+        return grp.getgrnam(group).gr_gid
+    except KeyError:
+        return None
+
+
+def _nothing_runs(service):
+    running = __salt__["quadlet.running_containers"]([file.rpartition(".")[0] for file in service["files"]])
+    up = [one["name"] for one in running if one["state"] == "running"]
+    return f"{', '.join(up)} runs" if up else None, ""
+
+
+def _status(container):
+    """What the kernel says of the container's own process. ``podman exec`` shows another one (podman issue 29170)."""
+    found = {unit["name"]: unit for unit in __salt__["quadlet.running_containers"]([container])}.get(container)
+    if not found or not found["pid"]:
+        return None
+    status = {}
+    for line in Path(PROC, str(found["pid"]), "status").read_text().splitlines():
+        key, _, value = line.partition(":")
+        status[key] = value.split()
+    return status
+
+
+def _process(container, account, groups):
+    status = _status(container)
+    if status is None:
+        return "the container is not running", ""
+    wanted = {_gid(group) for group in groups}
+    uids, gids, have = set(status["Uid"]), set(status["Gid"]), {int(gid) for gid in status["Groups"]}
+    problems = []
+    if uids != {str(account.pw_uid)}:
+        problems.append(f"uid {'/'.join(sorted(uids))}, not {account.pw_uid}")
+    if gids != {str(account.pw_gid)}:
+        problems.append(f"gid {'/'.join(sorted(gids))}, not {account.pw_gid}")
+    if have - {account.pw_gid} != wanted:
+        problems.append(f"groups {sorted(have)}, not {', '.join(groups)} ({', '.join(map(str, wanted))})")
+    if any(int(status[key][0], 16) for key in ("CapPrm", "CapEff", "CapBnd")):
+        problems.append("has capabilities")
+    if status["NoNewPrivs"] != ["1"]:
+        problems.append("may gain privileges")
+    return ", ".join(problems), f"uid {account.pw_uid}, groups {sorted(have)}, no capabilities"
+
+
+def _no_client_group(container):
+    """Who may be anybody inside must not be let in by a group: to the database it would be whoever it likes."""
+    status = _status(container)
+    if status is None:
+        return "the container is not running", ""
+    groups = {group: _gid(group) for group in __utils__["client_groups.declared"]()}
+    have = {int(gid) for gid in [*status["Gid"], *status["Groups"]]}
+    inside = [group for group, gid in groups.items() if gid in have]
+    return f"is in {', '.join(inside)}" if inside else None, f"uid {status['Uid'][1]}, groups {sorted(have)}"
+
+
+def _query(service):
+    postgres = service["postgres"]
+    secret_file = __salt__["secret.path"](postgres["secret"]) if postgres["secret"] else None
+    rows = __salt__["postgresql.query_as"](
+        service["account"]["user"],
+        "select current_user as role",
+        postgres["database"],
+        postgres["role"],
+        secret_file,
+    )
+    problem = None if rows == [{"role": postgres["role"]}] else f"answered {rows}"
+    return problem, f"role {postgres['role']}, database {postgres['database']}"
+
+
+def _round_trip(service):
+    valkey = service["valkey"]
+    key = f"{valkey['prefix'] or service['name'] + ':'}verify"
+    secret_file = __salt__["secret.path"](valkey["secret"])
+    __salt__["valkey.round_trip"](valkey["user"], secret_file, key, valkey["socket"])
+    return None, f"{key} written, read and deleted"
+
+
+def _http(url):
+    # A proxy in the environment is for the outside; this address is the host's own.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=HTTP_TIMEOUT) as answer:
+            return None, f"HTTP {answer.status}"
+    except urllib.error.HTTPError as error:
+        return f"HTTP {error.code}", ""
+    except (OSError, http.client.HTTPException) as error:
+        return f"no answer: {getattr(error, 'reason', None) or error!r}", ""
+
+
+def _https(service, domain):
+    """Ask Caddy on this host for the site, as a browser would that trusts its authority."""
+    site = service["site"]
+    context = ssl.create_default_context()
+    if site["tls"] == "internal":
+        context.load_verify_locations(cadata=__salt__["caddy.root_certificate"]())
+    path = site["health_path"] or "/"
+    request = f"GET {path} HTTP/1.1\r\nHost: {domain}\r\nConnection: close\r\nUser-Agent: rick-infra\r\n\r\n"
+    try:
+        with (
+            socket.create_connection(HTTPS, HTTP_TIMEOUT) as plain,
+            context.wrap_socket(plain, server_hostname=domain) as connection,
+        ):
+            connection.sendall(request.encode())
+            answer = http.client.HTTPResponse(connection)
+            answer.begin()
+    except (OSError, http.client.HTTPException) as error:
+        return f"no answer: {error}", ""
+    if site["stopped"]:
+        return None if answer.status == http.HTTPStatus.SERVICE_UNAVAILABLE else f"HTTP {answer.status}, not 503", ""
+    wrong = answer.status >= http.HTTPStatus.INTERNAL_SERVER_ERROR
+    return f"HTTP {answer.status}" if wrong else None, f"HTTP {answer.status}, certificate verified"

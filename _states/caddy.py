@@ -1,0 +1,126 @@
+"""
+Caddy's configuration and its sites: in its files and in the running Caddy, without a restart.
+"""
+
+from salt.exceptions import CommandExecutionError, SaltInvocationError
+
+
+def configuration_present(name, text):
+    """
+    Ensure Caddy's own configuration is as given, and that a Caddy which runs has what its files say.
+
+    name
+        A title.
+
+    text
+        The Caddyfile. Its first line names the tree, or the file would be taken for somebody else's.
+
+    What runs is compared at each run: a load that a killed run has missed, or a
+    configuration that somebody posted to the admin API, is put right. A Caddy
+    that does not answer on its socket reads the files when it starts, which
+    comes after this state. A Caddyfile that was here before is kept as
+    ``/etc/caddy/Caddyfile.before-rick-infra``.
+
+    .. code-block:: yaml
+
+        Caddy's configuration:
+          caddy.configuration_present:
+            - text: {{ caddyfile | json }}
+            - require:
+              - debian_packages: Caddy is installed
+    """
+    return _converge(
+        name,
+        differences=lambda: __salt__["caddy.configuration_differences"](text, check=__opts__["test"]),
+        apply=lambda: __salt__["caddy.configuration_apply"](text),
+        fine="Caddy has its configuration",
+        plan="Caddy would get its configuration",
+    )
+
+
+def site_present(name, site):
+    """
+    Ensure Caddy serves a service's site.
+
+    The site is tried together with all others, then the running Caddy gets it,
+    then it is written to ``/etc/caddy/sites-enabled/NAME.caddy``. If Caddy
+    refuses it, nothing has changed, and the state fails with Caddy's words.
+    Whether the running Caddy has what the files say is seen to by
+    ``caddy.configuration_present``, once for all sites.
+
+    Headers that tell an application who its user is (``Remote-*``, and all with
+    ``Authentik`` in their name) are taken out of every request. WebSockets work.
+
+    name
+        Name of the service.
+
+    site
+        A mapping. ``domains``: a list. ``upstream``: the service's port on the
+        loopback, ``127.0.0.1:8080``. ``tls``: ``internal`` (the host's own
+        authority, the default), ``acme`` (a public one), or ``{certificate:
+        PATH, key: PATH}``, which root and Caddy can read and nobody else.
+        ``max_body``: the largest request, for example ``10MB``.
+        ``directives``: further lines, as in a Caddyfile. They stand before the
+        application, in a route, so they work in the order in which they are
+        written. ``stopped``: true if all requests are to be answered with 503.
+        ``login``: a snippet of ``/etc/caddy/snippets`` through which all
+        requests go, except those to ``health_path`` and ``public_paths``.
+
+    .. code-block:: yaml
+
+        Service notes has its site:
+          caddy.site_present:
+            - name: notes
+            - site:
+                domains: [notes.example.org]
+                upstream: 127.0.0.1:20123
+                tls: internal
+            - require:
+              - sls: infra.caddy
+    """
+    return _converge(
+        name,
+        differences=lambda: __salt__["caddy.site_differences"](name, site, check=__opts__["test"]),
+        apply=lambda: __salt__["caddy.site_apply"](name, site),
+        fine=f"Service {name} has its site",
+        plan=f"Service {name} would have its site",
+    )
+
+
+def site_absent(name):
+    """
+    Ensure Caddy serves no site of a service. A file of that name which this tree did not write stays.
+
+    name
+        Name of the service.
+
+    .. code-block:: yaml
+
+        Service notes has no site:
+          caddy.site_absent:
+            - name: notes
+    """
+    return _converge(
+        name,
+        differences=lambda: __salt__["caddy.site_remnants"](name),
+        apply=lambda: __salt__["caddy.site_remove"](name),
+        fine=f"Service {name} has no site",
+        plan=f"Service {name} would have no site",
+    )
+
+
+def _converge(name, differences, apply, fine, plan):
+    """Read, plan, gate, act, read back."""
+    try:
+        changes = differences()
+        if not changes:
+            return __utils__["results.unchanged"](name, fine)
+        if __opts__["test"]:
+            return __utils__["results.planned"](name, changes, plan)
+        apply()
+        left = differences()
+    except (CommandExecutionError, SaltInvocationError) as error:
+        return __utils__["results.failed"](name, str(error))
+    if left:
+        return __utils__["results.failed"](name, f"Changed, and still different: {', '.join(left)}", changes)
+    return __utils__["results.changed"](name, changes, fine)

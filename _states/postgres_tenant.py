@@ -1,0 +1,158 @@
+"""
+PostgreSQL of a service, as a whole: role, database, extensions, password, who may read along; and the way out.
+"""
+
+from salt.exceptions import CommandExecutionError, SaltInvocationError
+
+STOPPED = "The server is down, so this cannot be planned; the run will start it and compare then"
+NOT_RUNNING = "PostgreSQL does not listen on its socket: the state that runs the server must come before this one"
+
+
+def present(
+    name,
+    role=None,
+    database=None,
+    locale="C.UTF-8",
+    extensions=(),
+    connection_limit=-1,
+    auth="peer",
+    secret=None,
+    readonly_roles=(),
+):
+    """
+    Ensure a service has a role and a database of its own, and that nobody else gets in.
+
+    Role and database carry the comment ``rick-infra service NAME``. A role or
+    database that exists without it is refused, and the message says how to
+    hand it over. What ``absent`` has locked is unlocked.
+
+    name
+        The service.
+
+    role, database
+        Their names. Default: that of the service.
+
+    locale
+        What the database is created with; the encoding is UTF-8. One that the host lacks is generated.
+
+    extensions
+        List of extensions that the database must have. Others stay. Each one's package must be installed.
+
+    connection_limit
+        Number of simultaneous connections of the role; -1 for no limit but the server's.
+
+    auth
+        ``peer``: the system user of the role's name gets in, as the kernel says
+        who it is. ``scram``: whoever knows the password, and nobody else.
+
+    secret
+        With ``scram``: the name of the secret, as in ``secret.present``.
+        Default: ``NAME.postgres``. The server gets a verifier of it only.
+
+    readonly_roles
+        List of further roles that may read all tables of the database, also
+        those to come, and do nothing else. The system user of that name gets
+        in (``peer``). A role belongs to one service. One that is no longer listed is dropped.
+
+    .. code-block:: yaml
+
+        Notes has its database:
+          postgres_tenant.present:
+            - name: notes
+            - extensions: [pg_trgm]
+            - connection_limit: 20
+            - readonly_roles: [notes-reports]
+    """
+    arguments = {
+        "role": role,
+        "database": database,
+        "locale": locale,
+        "extensions": extensions,
+        "connection_limit": connection_limit,
+        "auth": auth,
+        "secret": secret,
+        "readonly_roles": readonly_roles,
+    }
+
+    def apply():
+        __salt__["postgres_tenant.apply"](name, **arguments)
+        return ""
+
+    return _converge(
+        name,
+        lambda: __salt__["postgres_tenant.differences"](name, **arguments),
+        apply,
+        f"PostgreSQL has what service {name} declares",
+    )
+
+
+def absent(name, role=None, database=None, data="keep", archive=None):
+    """
+    Ensure a service does not use PostgreSQL any more. What does not carry its mark is left alone.
+
+    name
+        The service.
+
+    role, database
+        Their names. Default: that of the service. Its read-only roles are found by their mark.
+
+    data
+        ``keep``: nobody can connect any more, and nothing is lost.
+        ``archive``: the database is dumped, the dump is restored for a trial and
+        compared, and only then all of it is dropped. ``delete``: all of it is
+        dropped, **and lost**.
+
+    archive
+        Folder of archives. Default: ``/var/lib/rick-infra/archive``; the dump is in the folder of the service's name.
+
+    .. code-block:: yaml
+
+        Notes is gone from PostgreSQL:
+          postgres_tenant.absent:
+            - name: notes
+            - data: archive
+    """
+
+    def differences():
+        return __salt__["postgres_tenant.removal_differences"](name, role, database, data, archive)
+
+    def apply():
+        __salt__["postgres_tenant.lock"](name, role, database)
+        if data == "keep":
+            return ""
+        visitors = __salt__["postgres_tenant.visitors"](name, database)
+        if visitors:  # dropping would fail, so that each run left one more archive
+            raise CommandExecutionError(
+                f"service {name}: {', '.join(visitors)} is connected to its database; end that session before"
+            )
+        said = ""
+        if data == "archive" and "archive" in differences():
+            said = f"; the dump is {__salt__['postgres_tenant.archive'](name, database or name, archive)}"
+        __salt__["postgres_tenant.drop"](name, role, database)
+        return said
+
+    fine = "Nobody gets in to" if data == "keep" else "Gone is"
+    return _converge(name, differences, apply, f"{fine} what carries the mark of service {name} in PostgreSQL")
+
+
+def _converge(name, differences, apply, fine):
+    """Read, plan, gate, act, read back. What ``apply`` returns goes into the comment."""
+    try:
+        accepting = __salt__["postgresql.server"]()["accepting"]
+        if not accepting and not __opts__["test"]:
+            return __utils__["results.failed"](name, NOT_RUNNING)
+        changes = differences()
+        if not accepting and __salt__["postgresql.clusters"]():
+            return __utils__["results.unchanged"](name, STOPPED)
+        if not changes:
+            return __utils__["results.unchanged"](name, fine)
+        if __opts__["test"]:
+            return __utils__["results.planned"](name, changes, f"Would change: {', '.join(changes)}")
+        said = apply()
+        remaining = differences()
+    except (CommandExecutionError, SaltInvocationError) as error:
+        return __utils__["results.failed"](name, str(error))
+    if remaining:
+        told = "; ".join(f"{what} is {change['old']!r}, not {change['new']!r}" for what, change in remaining.items())
+        return __utils__["results.failed"](name, f"Changed, but still different: {told}", changes)
+    return __utils__["results.changed"](name, changes, f"{fine}{said}")

@@ -1,0 +1,167 @@
+"""
+The file of a site in ``/etc/caddy/sites-enabled``: made from a service's entry, and read back.
+"""
+
+import re
+
+from salt.exceptions import SaltInvocationError
+
+OWNER = "# rick-infra service "
+NAME = re.compile(r"[a-z][a-z0-9-]*")
+DOMAIN = re.compile(r"(\*\.)?[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
+UPSTREAM = re.compile(r"(127\.0\.0\.1|\[::1\]):[1-9][0-9]{0,4}")
+SIZE = re.compile(r"[1-9][0-9]*([kKMG]i?B)?")
+PATH = re.compile(r"/[^\s\"'`{}\\#]*")
+# Whatever stands unquoted in a Caddyfile as it is here.
+FILE = re.compile(r"/[^\"`{}\\\x00-\x1f\x7f]+")
+SNIPPET = re.compile(r"[a-z][a-z0-9-]*")
+STOPPED = "This service is stopped."
+KEYS = {
+    "domains",
+    "upstream",
+    "tls",
+    "directives",
+    "public_paths",
+    "health_path",
+    "max_body",
+    "stopped",
+    "login",
+}
+
+
+def check(name, site):
+    """
+    Raise SaltInvocationError with everything that keeps a site from being one.
+
+    name, site
+        As in the state ``caddy.site_present``.
+    """
+    if not NAME.fullmatch(str(name)):
+        raise SaltInvocationError(f"caddy site {name!r}: lower-case letters, digits and -, beginning with a letter")
+    if not isinstance(site, dict):
+        raise SaltInvocationError(f"service {name}: site: {site!r} is not a mapping")
+    problems = [f"unknown key {key!r}" for key in site if key not in KEYS]
+    domains = site.get("domains")
+    if not domains or not isinstance(domains, list):
+        problems.append("domains: at least one is needed, in a list")
+    else:
+        problems += [f"domains: {one!r} is no domain" for one in domains if not _matches(DOMAIN, one)]
+    if not _matches(UPSTREAM, site.get("upstream")):
+        problems.append(f"upstream: {site.get('upstream')!r} is no port on the loopback, such as 127.0.0.1:8080")
+    tls = site.get("tls", "internal")
+    if isinstance(tls, dict):
+        wrong = set(tls) != {"certificate", "key"} or not all(_matches(FILE, path) for path in tls.values())
+        problems += ["tls: an own certificate has a certificate and a key, absolute paths"] if wrong else []
+    elif tls not in ("internal", "acme"):
+        problems.append(f"tls: {tls!r} is neither internal nor acme nor a certificate with its key")
+    if site.get("max_body") is not None and not _matches(SIZE, site["max_body"]):
+        problems.append(f"max_body: {site['max_body']!r} is no size, such as 10MB")
+    if site.get("login") is not None and not _matches(SNIPPET, site["login"]):
+        problems.append(f"login: {site['login']!r} is no name of a snippet")
+    paths = site.get("public_paths") or []
+    if site.get("health_path"):
+        paths = [*paths, site["health_path"]]
+    problems += [f"public_paths: {path!r} is no path" for path in paths if not _matches(PATH, path)]
+    if not isinstance(site.get("directives") or "", str):
+        problems.append("directives: not a text")
+    if problems:
+        raise SaltInvocationError("\n".join(f"service {name}: site: {problem}" for problem in problems))
+
+
+def text(name, site, statements, fingerprint, beside_the_route):
+    """
+    Return the text of a site's file.
+
+    name, site
+        As in the state ``caddy.site_present``, checked.
+
+    statements
+        What ``caddy_directives.statements`` makes of the entry's directives.
+
+    fingerprint
+        Of the own certificate, or None. It makes a renewed certificate a
+        changed configuration, which is what has Caddy read it again.
+
+    beside_the_route
+        Names of the directives that do not belong into a route.
+    """
+    lines = [
+        f"{OWNER}{name}: written by Salt from its entry; the next run undoes what is changed here.",
+        f"{', '.join(site['domains'])} {{",
+        *_tls(site.get("tls", "internal"), fingerprint),
+        "\timport access-log",
+        *[f"\t{line}" for one in statements if one["name"] in beside_the_route for line in one["lines"]],
+        # In a route things happen in the order in which they are written.
+        "\troute {",
+        "\t\timport without-identity",
+    ]
+    if site.get("stopped"):
+        lines.append(f'\t\trespond "{STOPPED}" 503')
+    else:
+        if site.get("max_body"):
+            lines += ["\t\trequest_body {", f"\t\t\tmax_size {site['max_body']}", "\t\t}"]
+        lines += _login(site)
+        lines += [f"\t\t{line}" for one in statements if one["name"] not in beside_the_route for line in one["lines"]]
+        lines.append(f"\t\treverse_proxy {site['upstream']}")
+    return "\n".join([*lines, "\t}", "}", ""])
+
+
+def owner(text):
+    """
+    Return the name of the service that a site's file belongs to, None if it is not one of ours.
+    """
+    first = text.partition("\n")[0]
+    return first.removeprefix(OWNER).partition(":")[0] if first.startswith(OWNER) else None
+
+
+def domains(text):
+    """
+    Return the domains of a file of ours, as the file has them; an empty list if there are none.
+    """
+    lines = text.splitlines()
+    if owner(text) is None or len(lines) < 2 or not lines[1].endswith(" {"):
+        return []
+    return lines[1].removesuffix(" {").split(", ")
+
+
+def without(text, taken):
+    """
+    Return the text of a file of ours without some domains, None if none would be left.
+    """
+    left = [domain for domain in domains(text) if domain not in taken]
+    lines = text.split("\n")
+    lines[1] = f"{', '.join(left)} {{"
+    return "\n".join(lines) if left else None
+
+
+def _tls(tls, fingerprint):
+    if tls == "internal":
+        return ["\ttls internal"]
+    if tls == "acme":
+        return []  # what Caddy does by itself, as the global options say
+    return [f'\ttls "{tls["certificate"]}" "{tls["key"]}"', f"\tvars rick_infra_certificate {fingerprint}"]
+
+
+def _login(site):
+    """Where a login goes: after the paths that stay open, before everything else."""
+    if not site.get("login"):
+        return []
+    paths = [*([site["health_path"]] if site.get("health_path") else []), *(site.get("public_paths") or [])]
+    # A block of its own that never enters the login, rather than an exception within the login.
+    return [
+        *(
+            [
+                f"\t\t@rick-infra-open path {' '.join(paths)}",
+                "\t\thandle @rick-infra-open {",
+                f"\t\t\treverse_proxy {site['upstream']}",
+                "\t\t}",
+            ]
+            if paths
+            else []
+        ),
+        f"\t\timport {site['login']}",
+    ]
+
+
+def _matches(pattern, value):
+    return isinstance(value, str) and pattern.fullmatch(value) is not None

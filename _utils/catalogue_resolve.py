@@ -1,0 +1,387 @@
+"""
+From an entry of the catalogue to what the states need: names, ports, sockets, and every value of the environment.
+
+Pure functions of the entries and of what is known of the host. What results
+is plain data, holds the names of secrets and never their values, and is the
+same whenever it is made from the same. The Quadlet units are made of it by ``service_units``.
+"""
+
+import difflib
+import hashlib
+import re
+
+FIRST_PORT, PORTS = 20000, 10000  # below 32768, where the kernel takes ports for outgoing connections
+POSTGRESQL_DIRECTORY = "/run/postgresql"
+PRIVATE_ROOT = "/run/rick-infra"
+GENERATED = {"length": 43, "alphabet": "urlsafe"}  # 256 bits
+
+# A doubled brace takes the meaning away: {{postgres.url}} stays {postgres.url}.
+PLACEHOLDER = re.compile(
+    r"\{\{(?P<literal>(?:postgres|valkey|secret|service|site)\.[A-Za-z0-9_:-]*)\}\}"
+    r"|\{(?P<root>postgres|valkey|secret|service|site)\.(?P<leaf>[A-Za-z0-9_-]*)(?P<url>:url)?\}"
+)
+# What Environment= carries unchanged (systemd.exec(5), podman-systemd.unit(5)); all else is delivered as a secret.
+PLAIN = re.compile(r"(?:[A-Za-z0-9_./:@,+=?&~-]+(?: +[A-Za-z0-9_./:@,+=?&~-]+)*)?")
+
+
+def resolve(entries, host):
+    """
+    Return the resolved services and what is wrong with them.
+
+    entries
+        ``{name: entry}``, complete as from ``catalogue_schema.complete``.
+
+    host
+        What is known of the host: ``postgresql`` and ``valkey`` as from
+        ``catalogue.infrastructure``, ``ports`` (``{service: port}``, those that services have now).
+
+    Returns ``({name: service}, problems)``; problems are sentences that name the service and the place in the pillar.
+    """
+    problems: list[str] = []
+    ports = _ports(entries, host["ports"])
+    services = {}
+    for name, entry in entries.items():
+        service = _service(name, entry, host, ports.get(name))
+        found: list[str] = []
+        _resolve_containers(entry, service, found)
+        problems += [f"service {name}: {problem}" for problem in found]
+        services[name] = service
+    return services, problems
+
+
+def _service(name, entry, host, port):
+    absent = entry["state"] == "absent"
+    # An entry that only says absent still means everything that had the service's name.
+    postgres = _postgres(name, entry["postgres"] or ({} if absent else None))
+    valkey = _valkey(name, entry["valkey"] or ({} if absent else None), host["valkey"])
+    groups = ["postgres-clients"] if postgres else []
+    groups += ["valkey-clients"] if valkey and valkey["isolation"] == "prefix" else []
+    site = entry["site"]
+    health = entry["health"] or {}
+    return {
+        "name": name,
+        "state": entry["state"],
+        "data": entry["data"],
+        "description": entry["description"],
+        "needs": entry["needs"],
+        "account": {
+            "user": name,
+            "uid": entry["uid"],
+            "home": f"/opt/{name}",
+            "groups": [] if absent else groups,
+            "directories": [
+                {"path": f"/opt/{name}/{volume}", "owner": _owner(name, entry, about), "mode": "0750"}
+                for volume, about in entry["volumes"].items()
+            ],
+        },
+        "postgres": postgres,
+        "valkey": valkey,
+        "secrets": _secrets(name, entry, postgres, valkey),
+        "port": port,
+        "publish": entry["publish"],
+        "health": {
+            "url": f"http://127.0.0.1:{port}{health['path']}" if health.get("path") and port else None,
+            "timeout": health.get("timeout", 120),
+        },
+        "site": site
+        and {
+            **site,
+            "upstream": f"127.0.0.1:{port}",
+            "health_path": health.get("path"),
+            "stopped": entry["state"] == "stopped",
+        },
+        "rollback": entry["rollback"],
+        "images": list(dict.fromkeys(one["image"] for _, one in _containers(entry) if one["image"])),
+        # How each container gets in and what it is told; the units are made of these.
+        "ways": {},
+        "environment": {},
+        "values": [],
+        "private_sockets": [],
+        "daemons": {"postgresql": host["postgresql"]["unit"]},
+    }
+
+
+def _postgres(name, asked):
+    if asked is None:
+        return None
+    scram = asked.get("auth") == "scram"
+    return {
+        "role": name,
+        "database": asked.get("database") or name,
+        "locale": asked.get("locale", "C.UTF-8"),
+        "extensions": asked.get("extensions", []),
+        "connection_limit": asked.get("connection_limit", 20),
+        "auth": asked.get("auth", "peer"),
+        "secret": f"{name}.postgres" if scram else None,
+        "readonly_roles": asked.get("readonly_roles", []),
+    }
+
+
+def _valkey(name, asked, shared):
+    if asked is None:
+        return None
+    instance = asked.get("isolation") == "instance"
+    socket = f"/run/valkey-{name}/valkey.sock" if instance else shared["socket"]
+    return {
+        "user": name,
+        "isolation": asked.get("isolation", "prefix"),
+        "prefix": "" if instance else asked.get("prefix") or f"{name}:",
+        "commands": asked.get("commands", []),
+        "secret": f"{name}.valkey",
+        "unit": f"valkey-server@{name}.service" if instance else shared["unit"],
+        "directory": socket.rpartition("/")[0],
+        "socket": socket,
+        "group": name if instance else "valkey-clients",
+        "memory": asked.get("memory"),
+        "database": asked.get("database", 0),
+    }
+
+
+def _owner(name, entry, volume):
+    if volume["owner"] is not None:
+        return volume["owner"]
+    users = {one["user"] for one in entry["containers"].values()}
+    only = users.pop() if len(users) == 1 else None
+    return only if isinstance(only, int) else name
+
+
+def _secrets(name, entry, postgres, valkey):
+    found = []
+    for own, about in entry["secrets"].items():
+        source = {key: about[key] for key in ("pillar", "file") if about[key] is not None}
+        given = {key: about[key] for key in ("length", "alphabet") if about[key] is not None}
+        found.append({"name": f"{name}.{own}", **(source or {"generate": {**GENERATED, **given}})})
+    for database in (postgres, valkey):
+        if database and database["secret"] and entry["state"] != "absent":
+            found.append({"name": database["secret"], "generate": GENERATED})
+    return found
+
+
+def _ports(entries, remembered):
+    """
+    A port for each service that has one: the fixed one, the one it has now, or one from its name.
+
+    The same name leads to the same port on every host unless it is taken, so even a lost memory seldom moves a service.
+    """
+    wanted = {name: entry for name, entry in entries.items() if entry["port"] and entry["state"] != "absent"}
+    fixed = {name: entry["host_port"] for name, entry in wanted.items() if entry["host_port"]}
+    taken = {*fixed.values(), *(one["host_port"] for entry in entries.values() for one in entry["publish"])}
+    ports = dict(fixed)
+    for name in wanted:
+        port = remembered.get(name, 0)
+        if name not in ports and FIRST_PORT <= port < FIRST_PORT + PORTS and port not in taken:
+            ports[name] = port
+            taken.add(port)
+    for name in sorted(wanted.keys() - ports.keys()):
+        number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") % PORTS
+        while FIRST_PORT + number in taken:
+            number = (number + 1) % PORTS
+        ports[name] = FIRST_PORT + number
+        taken.add(ports[name])
+    return ports
+
+
+def _containers(entry):
+    """All containers of an entry: ``(name, container)``."""
+    found = list(entry["containers"].items())
+    found += [("init", entry["init"])] if entry["init"] else []
+    return found + list(entry["timers"].items())
+
+
+def _place(name, entry, container, *keys):
+    """Where the pillar speaks of a container. The only one of a service is declared at the top of its entry."""
+    if container in entry["timers"]:
+        keys = ("timers", container, *keys)
+    elif container == "init":
+        keys = ("init", *keys)
+    elif not entry["single"]:
+        keys = ("containers", container, *keys)
+    return f"({':'.join(('rick:services', name, *keys))})"
+
+
+def _resolve_containers(entry, service, problems):
+    if service["state"] == "absent":
+        return
+    name = service["name"]
+    for container, about in _containers(entry):
+        way, problem = _way(about, service)
+        if problem:
+            problems.append(f"{container}: {problem} {_place(name, entry, container, 'sockets')}")
+        service["ways"][container] = way
+        plain = {}
+        for variable, text in about["env"].items():
+            at = _place(name, entry, container, "env", variable)
+            parts, wrong = _parts(text, _known(service, way, entry))
+            problems += [f"{container}: {one} {at}" for one in wrong]
+            if "\0" in text:
+                problems.append(f"{container}: no environment can hold a NUL character {at}")
+            whole = "".join(part.get("text", "") for part in parts)
+            if all("text" in part for part in parts) and PLAIN.fullmatch(whole):
+                plain[variable] = whole
+            else:
+                service["values"].append({"name": f"{name}.{container}.{variable}", "parts": parts})
+        service["environment"][container] = plain
+    _private_sockets(service)
+
+
+def _way(container, service):
+    """How a container reaches the sockets (group, private, none), and what speaks against what was asked for."""
+    if not service["postgres"] and not service["valkey"]:
+        return "none", None
+    obstacles = []
+    if container["user"] != "service":
+        obstacles.append(f"user: {container['user']}")
+    if container["capabilities"]:
+        obstacles.append(f"capabilities: {', '.join(container['capabilities'])}")
+    if container["new_privileges"]:
+        obstacles.append("new_privileges: true")
+    asked = container["sockets"]
+    if asked == "auto":
+        return ("private" if obstacles else "group"), None
+    if asked == "group" and obstacles:
+        return "private", (
+            f"sockets: group is refused with {'; '.join(obstacles)}: it could be somebody else to the database; "
+            "say sockets: private or auto"
+        )
+    return asked, None
+
+
+def _private_sockets(service):
+    if "private" not in service["ways"].values():
+        return
+    if service["postgres"]:
+        service["private_sockets"].append(
+            {
+                "target": f"{POSTGRESQL_DIRECTORY}/.s.PGSQL.5432",
+                "user": service["name"],
+                "group": "postgres-clients",
+                "daemon": service["daemons"]["postgresql"],
+            }
+        )
+    if service["valkey"]:
+        valkey = service["valkey"]
+        service["private_sockets"].append(
+            {
+                "target": valkey["socket"],
+                "user": service["name"],
+                "group": valkey["group"],
+                "daemon": valkey["unit"],
+            }
+        )
+
+
+def _known(service, way, entry):
+    """What each placeholder stands for in a container: a list of parts."""
+    name = service["name"]
+    known = {
+        "secret": {one["name"].partition(".")[2]: [{"secret": one["name"]}] for one in service["secrets"]},
+        "service": {
+            "name": _text(name),
+            "home": _text(service["account"]["home"]),
+            **({"port": _text(entry["port"]), "host_port": _text(service["port"])} if service["port"] else {}),
+        },
+        "site": {},
+        "postgres": {},
+        "valkey": {},
+    }
+    if service["site"]:
+        domain = service["site"]["domains"][0]
+        known["site"] = {
+            "domain": _text(domain),
+            "url": _text(f"https://{domain}"),
+            "domains": _text(",".join(service["site"]["domains"])),
+        }
+    if way == "none":
+        return known
+    private = f"{PRIVATE_ROOT}/{name}" if way == "private" else None
+    if service["postgres"]:
+        known["postgres"] = _known_postgres(service["postgres"], private or POSTGRESQL_DIRECTORY)
+    if service["valkey"]:
+        known["valkey"] = _known_valkey(service["valkey"], private or service["valkey"]["directory"])
+    return known
+
+
+def _known_postgres(postgres, directory):
+    role, database = postgres["role"], postgres["database"]
+    # Named in full: inside the image the uid may have another name, and libpq would take that one for the role.
+    password = [{"text": ":"}, {"secret": postgres["secret"], "encode": "url"}] if postgres["secret"] else []
+    known = {
+        "url": [
+            {"text": f"postgresql://{role}"},
+            *password,
+            {"text": f"@/{database}?host={directory}"},
+        ],
+        "socket": _text(directory),
+        "socket_file": _text(f"{directory}/.s.PGSQL.5432"),
+        "user": _text(role),
+        "database": _text(database),
+    }
+    if postgres["secret"]:
+        known["password"] = [{"secret": postgres["secret"]}]
+    return known
+
+
+def _known_valkey(valkey, directory):
+    socket, number = f"{directory}/valkey.sock", valkey["database"]
+    login = [{"text": f"{valkey['user']}:"}, {"secret": valkey["secret"], "encode": "url"}, {"text": "@"}]
+    return {
+        "url": [{"text": "unix://"}, *login, {"text": f"{socket}?db={number}"}],
+        "redis_url": [{"text": "redis://"}, *login, {"text": f"localhost/{number}?unix_socket_path={socket}"}],
+        "socket": _text(socket),
+        "directory": _text(directory),
+        "user": _text(valkey["user"]),
+        "password": [{"secret": valkey["secret"]}],
+        "prefix": _text(valkey["prefix"]),
+        "database": _text(number),
+    }
+
+
+def _text(value):
+    return [{"text": str(value)}]
+
+
+def _parts(text, known):
+    """A value in parts: text as it is, and references to secrets; and the placeholders that mean nothing."""
+    parts: list[dict] = []
+    problems = []
+    end = 0
+    for found in PLACEHOLDER.finditer(text):
+        parts.append({"text": text[end : found.start()]})
+        end = found.end()
+        if found["literal"] is not None:
+            parts.append({"text": "{" + found["literal"] + "}"})
+            continue
+        leaves = known[found["root"]]
+        if found["leaf"] not in leaves:
+            problems.append(_unknown(found, leaves))
+            continue
+        for part in leaves[found["leaf"]]:
+            encoded = {"encode": "url"} if found["url"] and "secret" in part else {}
+            parts.append({**part, **encoded})
+    parts.append({"text": text[end:]})
+    return _merged(parts), problems
+
+
+def _unknown(found, leaves):
+    if not leaves:
+        missing = {
+            "postgres": "this container has no PostgreSQL; say postgres: true",
+            "valkey": "this container has no Valkey; say valkey: true",
+            "site": "there is no site",
+            "secret": "there are no secrets",
+        }.get(found["root"], "there is none")
+        hint = missing
+    else:
+        close = difflib.get_close_matches(found["leaf"], leaves, n=1)
+        hint = f"did you mean {{{found['root']}.{close[0]}}}?" if close else f"known: {', '.join(leaves)}"
+    return f"{found[0]} stands for nothing ({hint}; as plain text it is written {{{found[0]}}})"
+
+
+def _merged(parts):
+    merged: list[dict] = []
+    for part in parts:
+        if "text" in part and merged and "text" in merged[-1]:
+            merged[-1] = {"text": merged[-1]["text"] + part["text"]}
+        elif part != {"text": ""}:
+            merged.append(dict(part))
+    return merged

@@ -1,0 +1,84 @@
+"""
+What a pod can reach over the network, tried from inside its own network namespace.
+"""
+
+import os
+import select
+import socket
+from pathlib import Path
+
+PROC = "/proc"
+LISTENING = "0A"  # TCP_LISTEN, as /proc/net/tcp writes it
+
+
+def addresses(pid):
+    """
+    Return the IPv4 addresses of a process's network namespace, without loopback, a list of text.
+    """
+    found = []
+    last = ""
+    for line in Path(PROC, str(pid), "net/fib_trie").read_text().splitlines():
+        words = line.split()
+        if words[0] in ("|--", "+--"):
+            last = words[1]
+        elif words[0] == "/32" and words[1:] == ["host", "LOCAL"] and not last.startswith("127."):
+            found.append(last)
+    return sorted(set(found))
+
+
+def listening_ports(pid):
+    """
+    Return the TCP ports on which something listens in a process's network namespace, beyond loopback.
+    """
+    ports = set()
+    for name in ("tcp", "tcp6"):
+        for line in Path(PROC, str(pid), "net", name).read_text().splitlines()[1:]:
+            local, state = line.split()[1], line.split()[3]
+            address, _, port = local.rpartition(":")
+            if state == LISTENING and address not in ("0100007F", "00000000000000000000000001000000"):
+                ports.add(int(port, 16))
+    return sorted(ports)
+
+
+def reachable(pid, targets, timeout):
+    """
+    Return which of some TCP addresses accept a connection from a process's network namespace.
+
+    Changes the namespace of the calling thread for good: for a process of its own only (``run_as.call("root", …)``).
+
+    targets
+        A list of ``[address, port]``.
+
+    timeout
+        Seconds for all of them together; a packet that is dropped gets no answer.
+    """
+    with open(f"{PROC}/{pid}/ns/net") as namespace:  # noqa: PTH123 - a handle for setns(2), nothing is read
+        os.setns(namespace.fileno(), os.CLONE_NEWNET)  # type: ignore[attr-defined] # since Python 3.12, as hosts have
+    waiting = {}
+    poll = select.poll()
+    try:
+        for address, port in targets:
+            client = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+            waiting[client.fileno()] = (client, [address, port])
+            client.connect_ex((address, port))
+            poll.register(client, select.POLLOUT)
+        return _connected(poll, waiting, timeout)
+    finally:
+        for client, _ in waiting.values():
+            client.close()
+
+
+def _connected(poll, waiting, timeout):
+    found = []
+    left = len(waiting)
+    while left:
+        events = poll.poll(timeout * 1000)
+        if not events:
+            break  # nothing has answered for that long
+        for descriptor, _ in events:
+            client, target = waiting[descriptor]
+            if client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0:
+                found.append(target)
+            poll.unregister(descriptor)
+            left -= 1
+    return found

@@ -1,0 +1,235 @@
+"""
+Dumps of databases: files, the programs that write and read them, and what proves that one holds all it should.
+
+A dump's code is its owner's, not ours. Checks of tables and defaults of
+columns run while it is restored, so it is never restored by a superuser.
+"""
+
+import contextlib
+import datetime
+import hashlib
+import os
+import pwd
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+
+from salt.exceptions import CommandExecutionError
+
+DUMPS = "/var/lib/rick-infra/dumps"
+ARCHIVE = "/var/lib/rick-infra/archive"
+KEPT = 3  # dumps a service
+SOCKET_DIRECTORY = "/run/postgresql"
+ACCOUNT = "postgres"
+TIMEOUT = 6 * 3600  # seconds; only so that a program that hangs does not do so for ever
+UNFINISHED = ".unfinished"
+
+# What a row looks like as text must not depend on settings, which a database may bring along.
+SETTINGS = {
+    "datestyle": "ISO, YMD",
+    "intervalstyle": "postgres",
+    "timezone": "UTC",
+    "extra_float_digits": "1",
+    "bytea_output": "hex",
+    "lc_monetary": "C",
+    "xmloption": "content",
+    "row_security": "on",
+    "statement_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "transaction_timeout": "0",
+    "restrict_nonsystem_relation_kind": "view, foreign-table",
+}
+
+# Tables of extensions are the extensions' business, and a materialized view may well be older than what it shows.
+TABLES = """
+SELECT n.nspname::text AS schema, c.relname::text AS name
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind = 'r' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND NOT EXISTS (
+    SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+ORDER BY 1, 2
+"""
+OBJECTS = """
+WITH schemas AS (SELECT oid FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema')
+SELECT 'relations of kind ' || relkind::text AS what, count(*)::text AS value FROM pg_class
+WHERE relnamespace IN (SELECT oid FROM schemas) GROUP BY relkind
+UNION ALL SELECT 'functions', count(*)::text FROM pg_proc WHERE pronamespace IN (SELECT oid FROM schemas)
+UNION ALL SELECT 'types', count(*)::text FROM pg_type WHERE typnamespace IN (SELECT oid FROM schemas)
+UNION ALL SELECT 'constraints', count(*)::text FROM pg_constraint WHERE connamespace IN (SELECT oid FROM schemas)
+UNION ALL SELECT 'triggers', count(*)::text FROM pg_trigger WHERE NOT tgisinternal
+UNION ALL SELECT 'policies', count(*)::text FROM pg_policy
+UNION ALL SELECT 'extensions', coalesce(string_agg(extname, ', ' ORDER BY extname), '') FROM pg_extension
+UNION ALL SELECT 'sequence ' || schemaname || '.' || sequencename, coalesce(last_value::text, 'unused')
+FROM pg_sequences WHERE schemaname !~ '^pg_'
+UNION ALL SELECT 'large objects', count(*) || ' pages, sum ' ||
+    coalesce(sum(hashtextextended(concat_ws(' ', loid, pageno, encode(data, 'hex')) COLLATE "C", 0)::numeric), 0)
+FROM pg_largeobject
+"""
+# record_out() and not a cast to text: a cast from the table's type could be its owner's, run with our rights.
+CONTENT = """
+SELECT count(*) AS rows, coalesce(sum(pg_catalog.hashtextextended(
+    pg_catalog.record_out(ROW(a.*))::text COLLATE "C", 0)::numeric), 0)::text AS checksum
+FROM ONLY {}.{} AS a
+"""
+
+
+def places():
+    """
+    Return ``(folder of dumps, folder of archives, number of dumps kept)``.
+    """
+    return DUMPS, ARCHIVE, KEPT
+
+
+@contextlib.contextmanager
+def new(folder, name):
+    """
+    Give the block a path, below ``folder``/``name``, to write a dump to; under its final name it appears only after it.
+
+    Yields ``(path for now, final path)``. What killed runs have left unfinished is removed, and so is this one if the
+    block fails. The folders are root's, 0700.
+
+    Raises CommandExecutionError if the disk does not let us.
+    """
+    target = Path(folder) / name
+    try:
+        for place in (*reversed(target.parents), target):
+            if not place.is_dir():
+                place.mkdir(mode=0o700)
+        for stale in target.glob(f"*{UNFINISHED}"):
+            stale.unlink()
+        stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+        descriptor, staged = tempfile.mkstemp(dir=target, prefix=f".{stamp}.", suffix=UNFINISHED)  # mode 0600
+        os.close(descriptor)
+        try:
+            final = target / f"{stamp}.dump"
+            yield staged, str(final)
+            with Path(staged).open("rb") as stream:
+                os.fsync(stream.fileno())
+            Path(staged).rename(final)
+        finally:
+            Path(staged).unlink(missing_ok=True)
+    except OSError as error:
+        raise CommandExecutionError(f"{target}: {error.strerror or error}") from error
+
+
+def prune(folder, name, kept):
+    """
+    Remove all but the newest dumps below ``folder``/``name``.
+    """
+    for old in sorted((Path(folder) / name).glob("*.dump"))[:-kept]:
+        old.unlink()
+
+
+def write(programs, database, path, snapshot):
+    """
+    Dump a database into a file, as it is in an exported snapshot.
+
+    programs
+        Folder of the client programs.
+
+    Raises CommandExecutionError with pg_dump's words.
+    """
+    command = [f"{programs}/pg_dump", "--format=custom", f"--snapshot={snapshot}"]
+    with Path(path).open("wb") as stream:
+        _run(command, {"PGUSER": "postgres", "PGDATABASE": database}, stdout=stream)
+
+
+def contents(programs, path):
+    """
+    Return the lines of a dump's table of contents, which only a dump that can be read has.
+
+    Raises CommandExecutionError with pg_restore's words.
+    """
+    with Path(path).open("rb") as stream:
+        return _run([f"{programs}/pg_restore", "--list"], {}, stdin=stream).splitlines()
+
+
+def selected(lines, there):
+    """
+    Return the lines of a table of contents without what is there already, for which it may take a superuser.
+
+    there
+        ``{"SCHEMA": names, "EXTENSION": names}``.
+    """
+    left_out = {f"{kind} - {name} " for kind, names in there.items() for name in names}
+    left_out |= {f"COMMENT - EXTENSION {name} " for name in there["EXTENSION"]}
+    form = re.compile(r"\d+; \d+ \d+ (.*)")
+    # Each line ends with the owner, which some things do not have: then there is a blank.
+    return [line for line in lines if not ((found := form.match(line)) and found[1].startswith(tuple(left_out)))]
+
+
+def read(programs, path, database, role, password, owner, lines):
+    """
+    Restore a dump into an empty database in one transaction.
+
+    role, password
+        Who logs in.
+
+    owner
+        The role that gets everything; ``role`` is a member of it.
+
+    lines
+        What to restore: lines of the table of contents.
+
+    Raises CommandExecutionError with the words of pg_restore and the server.
+    """
+    account = pwd.getpwnam(ACCOUNT)
+    with tempfile.NamedTemporaryFile("w", suffix=".list") as listing, Path(path).open("rb") as stream:
+        listing.write("\n".join(lines) + "\n")
+        listing.flush()
+        os.fchown(listing.fileno(), account.pw_uid, account.pw_gid)
+        command = [f"{programs}/pg_restore", f"--dbname={database}", f"--role={owner}", f"--use-list={listing.name}"]
+        command += ["--no-owner", "--no-privileges", "--exit-on-error", "--single-transaction"]
+        _run(command, {"PGUSER": role, "PGPASSWORD": password}, stdin=stream)
+
+
+def fingerprint(connection, run, compose):
+    """
+    Return what a database holds, ``{what: count or checksum}``, equal for databases with the same content.
+
+    connection
+        A superuser's.
+
+    run, compose
+        ``postgresql_server.run`` and ``postgresql_server.statement``.
+    """
+    for setting, value in SETTINGS.items():
+        # A server that is older or younger lacks some of them.
+        run(connection, f"SELECT set_config(name, '{value}', false) FROM pg_settings WHERE lower(name) = '{setting}'")  # noqa: S608
+    found = {row["what"]: row["value"] for row in run(connection, OBJECTS)}
+    for table in run(connection, TABLES):
+        [row] = run(connection, compose(CONTENT, table["schema"], table["name"]))
+        found[f"table {table['schema']}.{table['name']}"] = f"{row['rows']} rows, checksum {row['checksum']}"
+    return found
+
+
+def scratch(database):
+    """
+    Return the name of the database that a dump of ``database`` is restored into for a trial.
+    """
+    return f"rick-infra-scratch-{hashlib.sha256(database.encode()).hexdigest()[:16]}"
+
+
+def _run(command, environment, **streams):
+    """Run a client program as the user postgres and return what it prints, unless that goes to a file."""
+    streams = {"stdout": subprocess.PIPE, "stdin": subprocess.DEVNULL, **streams}
+    account = pwd.getpwnam(ACCOUNT)
+    what = Path(command[0]).name
+    try:
+        done = subprocess.run(
+            [*command, "--no-password"],
+            stderr=subprocess.PIPE,
+            env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "PGHOST": SOCKET_DIRECTORY, **environment},
+            cwd="/",
+            user=account.pw_uid,
+            group=account.pw_gid,
+            extra_groups=[],
+            timeout=TIMEOUT,
+            check=False,
+            **streams,
+        )
+    except (FileNotFoundError, subprocess.TimeoutExpired) as error:
+        raise CommandExecutionError(f"{what}: {error}") from error
+    if done.returncode != 0:
+        raise CommandExecutionError(f"{what}: {done.stderr.decode(errors='replace').strip()}")
+    return (done.stdout or b"").decode(errors="replace")

@@ -1,0 +1,224 @@
+"""
+The Quadlet units of a service, made from its resolved entry: a network, a pod, its containers.
+
+Least privilege is what an entry gets without asking: the service's own user,
+no capabilities, no new privileges, a read-only root, a network of its own, a port on loopback only.
+"""
+
+import json
+
+SECRETS = "/var/lib/rick-infra/secrets"
+PRIVATE_ROOT = "/run/rick-infra"
+HEALTH_START_PERIOD = 60  # seconds in which a failing check does not count against a container that starts
+
+
+def units(entry, service):
+    """
+    Return the units of a service, in the order in which they build on each other.
+
+    entry
+        Complete, as from ``catalogue_schema.complete``.
+
+    service
+        Resolved, as from ``catalogue_resolve.resolve``.
+
+    A list of ``{"kind", "name", "definition", "user", "socket_groups"}``, as the states of ``quadlet`` take them.
+    """
+    if service["state"] == "absent":
+        return []
+    name = service["name"]
+    made = [
+        {
+            "kind": "network",
+            "name": name,
+            "definition": {"Network": {"NetworkName": name, "Options": "isolate=true"}},
+        },
+        {"kind": "pod", "name": name, "definition": {"Pod": _pod(entry, service)}},
+    ]
+    for container, about in entry["containers"].items():
+        made += _container(service, entry, container, about, {})
+    if entry["init"]:
+        made += _container(service, entry, "init", entry["init"], {"Type": "oneshot"})
+    for timer, about in entry["timers"].items():
+        made += _container(service, entry, timer, about, {"Type": "oneshot"}, {"StartWithPod": False})
+    return made
+
+
+def timers(entry, service):
+    """
+    Return the timers of a service, a list of ``{"name", "schedule", "persistent"}``.
+    """
+    if service["state"] == "absent":
+        return []
+    return [
+        {"name": f"{service['name']}-{timer}", "schedule": about["schedule"], "persistent": about["persistent"]}
+        for timer, about in entry["timers"].items()
+    ]
+
+
+def files(entry, service):
+    """
+    Return the names of the files whose units run while the service does.
+    """
+    if service["state"] == "absent":
+        return []
+    name = service["name"]
+    return [f"{name}.network", f"{name}.pod", *(f"{name}-{container}.container" for container in entry["containers"])]
+
+
+def _pod(entry, service):
+    name = service["name"]
+    published = [f"127.0.0.1:{service['port']}:{entry['port']}"] if service["port"] else []
+    for one in entry["publish"]:
+        address = f"[{one['address']}]" if ":" in one["address"] else one["address"]
+        published.append(f"{address}:{one['host_port']}:{one['port']}/{one['protocol']}")
+    pod = {"PodName": name, "Network": f"{name}.network"}
+    if published:
+        pod["PublishPort"] = published
+    if entry["shm_size"]:
+        pod["ShmSize"] = entry["shm_size"]
+    return pod
+
+
+def _container(service, entry, container, about, service_section, further=None):
+    """A container, after the image that has to be fetched with credentials, if it has to."""
+    name = f"{service['name']}-{container}"
+    image, images = about["image"], []
+    if about["registry_auth"]:
+        auth = f"{SECRETS}/{service['name']}.{about['registry_auth']}"
+        images = [
+            {
+                "kind": "image",
+                "name": name,
+                "definition": {"Image": {"Image": image, "AuthFile": auth, "Policy": about["pull"]}},
+            }
+        ]
+        image = f"{name}.image"
+    way = service["ways"][container]
+    definition = {
+        "Container": {
+            "ContainerName": name,
+            "Pod": f"{service['name']}.pod",
+            "Image": image,
+            **({} if images else {"Pull": "never" if image.startswith("localhost/") else about["pull"]}),
+            **_what_runs(about),
+            **_values("Environment", [_variable(*pair) for pair in service["environment"][container].items()]),
+            **_values("Secret", _secrets(service, entry, container)),
+            **_values("Volume", _volumes(service, entry, way)),
+            **_containment(about),
+            **_health(about["health"]),
+            **_values("PodmanArgs", _limits(about["resources"])),
+            **(further or {}),
+        },
+        "Service": {**service_section, "TimeoutStartSec": about["start_timeout"]},
+    }
+    made = {
+        "kind": "container",
+        "name": name,
+        "definition": definition,
+        "user": service["name"] if about["user"] == "service" else None,
+        "socket_groups": _socket_groups(service, way),
+    }
+    return [*images, made]
+
+
+def _what_runs(about):
+    found = {}
+    if about["entrypoint"]:
+        found["Entrypoint"] = _literal(json.dumps(about["entrypoint"]))
+    if about["command"]:
+        found["Exec"] = " ".join(map(_word, about["command"]))
+    if isinstance(about["user"], int):
+        found["User"] = str(about["user"])
+    if about["stop_signal"]:
+        found["StopSignal"] = about["stop_signal"]
+    found["StopTimeout"] = about["stop_timeout"]
+    return found
+
+
+def _containment(about):
+    found = {
+        "ReadOnly": about["read_only"],
+        "NoNewPrivileges": not about["new_privileges"],
+        "DropCapability": "all",
+        **_values("AddCapability", [one.removeprefix("CAP_") for one in about["capabilities"]]),
+    }
+    return {**found, **_values("Tmpfs", about["tmpfs"])}
+
+
+def _health(health):
+    if not health or not health["command"]:
+        return {}
+    return {
+        # As a list it needs no shell in the image.
+        "HealthCmd": _literal(json.dumps(health["command"])),
+        "HealthInterval": f"{health['interval']}s",
+        "HealthTimeout": f"{health['command_timeout']}s",
+        "HealthRetries": health["retries"],
+        "HealthStartPeriod": f"{HEALTH_START_PERIOD}s",
+        "Notify": "healthy",
+    }
+
+
+def _limits(resources):
+    options = {"memory": "memory", "cpus": "cpus", "pids-limit": "pids"}
+    return [f"--{option}={resources[key]}" for option, key in options.items() if resources[key] is not None]
+
+
+def _secrets(service, entry, container):
+    name = service["name"]
+    mounted = [
+        # Whoever runs in the container may read it, whatever its uid there; on the host only root can.
+        f"{name}.{secret},type=mount,target={_literal(about['mount'])},mode=0444"
+        for secret, about in entry["secrets"].items()
+        if about["mount"]
+    ]
+    own = f"{name}.{container}."
+    values = [value["name"] for value in service["values"] if value["name"].startswith(own)]
+    return [*mounted, *(f"{value},type=env,target={value.removeprefix(own)}" for value in values)]
+
+
+def _volumes(service, entry, way):
+    name = service["name"]
+    found = [
+        f"/opt/{name}/{volume}:{_literal(about['path'])}{':ro' if about['read_only'] else ''}"
+        for volume, about in entry["volumes"].items()
+    ]
+    found += [
+        f"{_literal(bind['source'])}:{_literal(bind['path'])}{':ro' if bind['read_only'] else ''}"
+        for bind in entry["binds"]
+    ]
+    if way == "private":
+        return [*found, f"{PRIVATE_ROOT}/{name}:{PRIVATE_ROOT}/{name}:ro"]
+    if way == "group":
+        directories = ["/run/postgresql"] if service["postgres"] else []
+        directories += [service["valkey"]["directory"]] if service["valkey"] else []
+        found += [f"{directory}:{directory}:ro" for directory in directories]
+    return found
+
+
+def _socket_groups(service, way):
+    if way != "group":
+        return []
+    # An instance of Valkey belongs to the service's own group, which its containers have anyway.
+    return list(service["account"]["groups"])
+
+
+def _values(key, values):
+    return {key: list(values)} if values else {}
+
+
+def _variable(name, value):
+    # Only plain values come here (catalogue_resolve.PLAIN): a space is all that takes quotes.
+    return f'"{name}={value}"' if " " in value else f"{name}={value}"
+
+
+def _literal(text):
+    """Text that systemd takes as it is, without specifiers and variables (systemd.unit(5), systemd.service(5))."""
+    return text.replace("%", "%%").replace("$", "$$")
+
+
+def _word(word):
+    """A word of a command line as systemd reads it (systemd.syntax(7), Quoting)."""
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t")
+    return f'"{_literal(escaped)}"'

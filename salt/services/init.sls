@@ -1,0 +1,37 @@
+# The catalogue: what happens for each declared service. One entry, a handful of states.
+#
+# The states get their arguments when they run, from the resolved entry (salt-call catalogue.show NAME):
+# __slot__:salt:catalogue.part(NAME, PART). Nothing that an entry says can so be mistaken for YAML.
+{%- set services = salt["catalogue.services"]() %}
+
+include:
+  - infra.podman
+  - infra.facts
+  - infra.caddy
+
+The catalogue is valid:
+  catalogue.valid: []
+
+# First what is to be gone: its port, domain or name may be wanted by what comes after.
+{%- for service in services if service.state == "absent" %}
+{%- include "services/absent.jinja" %}
+{%- endfor %}
+
+{%- for service in services if service.state == "stopped" %}
+{%- include "services/prepared.jinja" %}
+{%- include "services/stopped.jinja" %}
+{%- endfor %}
+
+# All of them are started, then one after the other is waited for: they start side by side.
+{%- for service in services if service.state == "present" %}
+{%- if service.refused %}
+{%- include "services/refused.jinja" %}
+{%- else %}
+{%- include "services/prepared.jinja" %}
+{%- include "services/started.jinja" %}
+{%- endif %}
+{%- endfor %}
+
+{%- for service in services if service.state == "present" and not service.refused %}
+{%- include "services/healthy.jinja" %}
+{%- endfor %}

@@ -1,0 +1,169 @@
+"""
+The access matrix: every pair is tried, and a neighbour that is let in anywhere is a failed check.
+"""
+
+import pytest
+from salt.exceptions import CommandExecutionError
+from tree import load
+
+verify_access = load("modules", "verify_access")
+verify_service = load("modules", "verify_service")
+
+SHARED = "/run/valkey/valkey.sock"
+
+
+def service(name, **further):
+    return {
+        "name": name,
+        "account": {"user": name},
+        "files": [f"{name}.pod", f"{name}-web.container"],
+        "postgres": {"role": name, "database": name},
+        "valkey": {
+            "user": name,
+            "prefix": f"{name}:",
+            "secret": f"{name}.valkey",
+            "socket": SHARED,
+            "isolation": "prefix",
+        },
+        **further,
+    }
+
+
+def instance(name):
+    socket = f"/run/valkey-{name}/valkey.sock"
+    valkey = {"user": name, "prefix": "", "secret": f"{name}.valkey", "socket": socket, "isolation": "instance"}
+    return service(name, valkey=valkey)
+
+
+class Host:
+    """A sound host: each is let in at its own, and nowhere else."""
+
+    def __init__(self):
+        self.databases = {("notes", "notes", "notes"), ("wiki", "wiki", "wiki")}  # user, role, database
+        self.keys = {("notes", "notes:access"), ("wiki", "wiki:access")}
+        self.sockets = set()  # user, path
+        self.reachable = []
+        self.pids = {"notes-web": 11, "wiki-web": 12}
+        self.user = None
+
+    def call(self, user, function, timeout):
+        assert timeout > 0
+        self.user = user
+        return function()
+
+    def refusal(self, role, database):
+        return None if (self.user, role, database) in self.databases else "no pg_hba.conf entry"
+
+    def round_trip(self, user, _secret_file, key, _socket):
+        if (user, key) not in self.keys:
+            raise CommandExecutionError("NOPERM")
+        return True
+
+    def readable(self, user, _secret_file, keys, _socket):
+        return [key for key in keys if (user, key) in self.keys]
+
+    def probe_user(self, path, user):
+        allowed = (user, path) in self.sockets
+        return {"outcome": "allowed" if allowed else "refused", "detail": "connected" if allowed else "denied"}
+
+    def running(self, names):
+        return [{"name": name, "pid": self.pids[name]} for name in names if name in self.pids]
+
+
+@pytest.fixture
+def host(monkeypatch):
+    made = Host()
+    salt = {
+        "verify_service.check": verify_service.check,
+        "secret.path": lambda name: f"/secrets/{name}",
+        "valkey.round_trip": made.round_trip,
+        "valkey_user.readable": made.readable,
+        "unix_socket.probe_user": made.probe_user,
+        "quadlet.running_containers": made.running,
+    }
+    utils = {
+        "run_as.call": made.call,
+        "postgresql_server.refusal": made.refusal,
+        "pod_network.addresses": lambda pid: [f"10.89.0.{pid}"],
+        "pod_network.listening_ports": lambda pid: [8080],
+        "pod_network.reachable": lambda pid, targets, timeout: [one for one in targets if one in made.reachable],
+    }
+    monkeypatch.setattr(verify_access, "__salt__", salt, raising=False)
+    monkeypatch.setattr(verify_access, "__utils__", utils, raising=False)
+    return made
+
+
+def failures(*services):
+    found = verify_access.checks(list(services) or [service("notes"), service("wiki")])
+    return {one["name"]: one["detail"] for one in found if not one["passed"]}
+
+
+def test_a_sound_host_passes_and_each_pair_was_tried(host):
+    assert failures() == {}
+    found = {one["name"]: one["detail"] for one in verify_access.checks([service("notes"), service("wiki")])}
+    assert found["notes reaches its own database"] == "notes"
+    assert found["notes is refused at every other database, and as anybody else"] == "3 attempts"
+    assert found["notes is refused at every other's keys"] == "1 attempts"
+    assert found["notes's pod is refused at every other pod"] == "1 attempts"
+
+
+def test_a_neighbours_database_that_lets_in(host):
+    host.databases.add(("notes", "notes", "wiki"))
+    assert failures() == {"notes is refused at every other database, and as anybody else": "gets in to wiki as notes"}
+
+
+@pytest.mark.parametrize(("role", "database"), [("wiki", "wiki"), ("postgres", "notes")])
+def test_somebody_elses_name_that_lets_in(host, role, database):
+    host.databases.add(("notes", role, database))
+    assert failures() == {
+        "notes is refused at every other database, and as anybody else": f"gets in to {database} as {role}"
+    }
+
+
+def test_an_own_database_that_is_shut(host):
+    host.databases.remove(("wiki", "wiki", "wiki"))
+    assert failures() == {"wiki reaches its own database": "no pg_hba.conf entry"}
+
+
+def test_a_user_that_cannot_be_asked(host, monkeypatch):
+    def call(user, *_):
+        raise CommandExecutionError(f"there is no user {user}")
+
+    monkeypatch.setitem(verify_access.__utils__, "run_as.call", call)
+    assert failures()["notes reaches its own database"] == "there is no user notes"
+
+
+def test_a_neighbours_keys_that_can_be_read(host):
+    host.keys.add(("notes", "wiki:access"))
+    assert failures() == {"notes is refused at every other's keys": "gets in to wiki:access"}
+
+
+def test_own_keys_that_are_shut(host):
+    host.keys.remove(("notes", "notes:access"))
+    assert failures() == {"notes reaches its own keys": "NOPERM"}
+
+
+def test_a_neighbours_instance_that_lets_in(host):
+    host.keys.add(("wiki", "wiki:access"))
+    assert failures(service("notes"), instance("wiki")) == {}
+    host.sockets.add(("notes", "/run/valkey-wiki/valkey.sock"))
+    assert failures(service("notes"), instance("wiki")) == {
+        "notes is refused at every other's keys": "gets in to /run/valkey-wiki/valkey.sock (connected)"
+    }
+
+
+def test_a_neighbours_pod_that_can_be_reached(host):
+    host.reachable = [["10.89.0.12", 8080]]
+    assert failures() == {"notes's pod is refused at every other pod": "reaches 10.89.0.12:8080"}
+
+
+def test_a_pod_that_does_not_run_proves_nothing(host):
+    del host.pids["notes-web"]
+    assert failures() == {"notes's pod is refused at every other pod": "the pod is not running"}
+
+
+def test_a_service_without_databases_has_only_its_network_tried(host):
+    found = verify_access.checks([service("notes", postgres=None, valkey=None), service("wiki")])
+    assert [one["name"] for one in found if one["name"].startswith("notes")] == [
+        "notes's pod is refused at every other pod"
+    ]

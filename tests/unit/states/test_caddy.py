@@ -1,0 +1,112 @@
+"""
+Caddy's states: what they answer in both modes, from the differences that the execution module sees.
+"""
+
+import pytest
+from salt.exceptions import CommandExecutionError, SaltInvocationError
+from tree import load
+
+caddy = load("states", "caddy")
+
+CHANGE = {"/etc/caddy/sites-enabled/notes.caddy": {"diff": "+x"}}
+STATES = {
+    "configuration_present": {"text": "x"},
+    "site_present": {"site": {"domains": ["notes.example.org"], "upstream": "127.0.0.1:8080"}},
+    "site_absent": {},
+}
+
+
+class Host:
+    def __init__(self, fine=False):
+        self.fine, self.acted, self.checked, self.deaf, self.error = fine, [], [], False, None
+
+    def functions(self):
+        return {
+            "caddy.configuration_differences": self.differences,
+            "caddy.site_differences": self.differences,
+            "caddy.site_remnants": self.differences,
+            "caddy.configuration_apply": self.act,
+            "caddy.site_apply": self.act,
+            "caddy.site_remove": self.act,
+        }
+
+    def differences(self, *_arguments, check=None):
+        self.checked.append(check)
+        if isinstance(self.error, SaltInvocationError):
+            raise self.error
+        return {} if self.fine else dict(CHANGE)
+
+    def act(self, *arguments):
+        if self.error:
+            raise self.error
+        self.acted.append(arguments)
+        self.fine = not self.deaf
+        return True
+
+
+@pytest.fixture
+def apply(monkeypatch, results):
+    def apply(function, host, test):
+        monkeypatch.setattr(caddy, "__salt__", host.functions(), raising=False)
+        monkeypatch.setattr(caddy, "__utils__", results, raising=False)
+        monkeypatch.setattr(caddy, "__opts__", {"test": test}, raising=False)
+        result = getattr(caddy, function)("notes", **STATES[function])
+        assert result["name"] == "notes"
+        return result
+
+    return apply
+
+
+@pytest.mark.parametrize("test", [True, False])
+@pytest.mark.parametrize("function", STATES)
+def test_what_is_as_declared_is_left_alone(apply, function, test):
+    host = Host(fine=True)
+    result = apply(function, host, test)
+    assert (result["result"], result["changes"], host.acted) == (True, {}, [])
+
+
+@pytest.mark.parametrize("function", STATES)
+def test_the_plan_is_what_the_run_changes(apply, function):
+    host = Host()
+    plan = apply(function, host, test=True)
+    assert (plan["result"], host.acted) == (None, [])
+    done = apply(function, host, test=False)
+    assert (done["result"], len(host.acted)) == (True, 1)
+    assert plan["changes"] == done["changes"] == CHANGE
+    assert apply(function, host, test=False)["changes"] == {}
+
+
+@pytest.mark.parametrize("function", ["configuration_present", "site_present"])
+def test_caddy_is_asked_in_a_plan_and_not_twice_in_a_run(apply, function):
+    host = Host()
+    apply(function, host, test=True)
+    assert host.checked == [True]
+    apply(function, host, test=False)
+    assert host.checked == [True, False, False]
+
+
+@pytest.mark.parametrize("function", STATES)
+def test_a_change_that_does_not_take_is_a_failure_that_tells_what_is_left(apply, function):
+    host = Host()
+    host.deaf = True
+    result = apply(function, host, test=False)
+    assert result["result"] is False
+    assert "still different" in result["comment"]
+
+
+@pytest.mark.parametrize("function", STATES)
+def test_what_caddy_refuses_is_a_failure_in_its_words(apply, function):
+    host = Host()
+    host.error = CommandExecutionError("unrecognized directive: nonsense")
+    result = apply(function, host, test=False)
+    assert (result["result"], result["changes"]) == (False, {})
+    assert "unrecognized directive: nonsense" in result["comment"]
+
+
+@pytest.mark.parametrize("test", [True, False])
+def test_bad_input_fails_in_a_plan_too_and_changes_nothing(apply, test):
+    host = Host()
+    host.error = SaltInvocationError("service notes: site: domains")
+    result = apply("site_present", host, test)
+    assert (result["result"], host.acted) == (False, [])
+    assert "service notes: site: domains" in result["comment"]

@@ -1,0 +1,74 @@
+"""
+What services have left behind, by whose it was.
+"""
+
+import pytest
+from tree import load
+
+orphans = load("utils", "catalogue_orphans")
+
+
+def found(**what):
+    nothing = {
+        "accounts": {},
+        "tenants": {},
+        "valkey_users": [],
+        "sites": [],
+        "units": {},
+        "secrets": [],
+        "directories": [],
+    }
+    return {**nothing, **what}
+
+
+EVERYTHING = found(
+    accounts={"old": {"service": "old"}, "notes": {"service": "notes"}},
+    tenants={
+        "old": {"roles": ["old"], "readonly_roles": ["reader"], "databases": ["old"], "locked": True},
+        "notes": {"roles": ["notes"], "readonly_roles": [], "databases": ["notes"], "locked": False},
+    },
+    valkey_users=[
+        {"user": "old", "instance": None},
+        {"user": "old", "instance": "old"},
+        {"user": "notes", "instance": None},
+    ],
+    sites=["old", "notes"],
+    units={"old.pod": "old", "old-web.container": "old", "notes.pod": "notes"},
+    secrets=["old.token", "old.token", "notes.valkey", "valkey-admin"],
+    directories=["old", "notes"],
+)
+NOTES = {"notes": {"state": "present", "postgres": {"database": "notes"}}}
+
+
+def test_on_a_host_as_declared_nothing_is_left():
+    assert orphans.of(EVERYTHING, ["notes", "old"], NOTES) == {}
+
+
+def test_all_that_is_left_of_a_service_is_told_with_the_way_out():
+    (service,) = orphans.of(EVERYTHING, ["notes"], NOTES).items()
+    assert service == (
+        "old",
+        {
+            "user": ["old"],
+            "databases": ["old"],
+            "roles": ["old", "reader"],
+            "valkey_user": ["old"],
+            "valkey_instance": ["old"],
+            "site": ["old"],
+            "directory": ["old"],
+            "units": ["old.pod", "old-web.container"],
+            "secrets": ["old.token"],
+            "way_out": "write /etc/rick-infra/services/old.yaml with state: absent and data: archive (or delete), "
+            "apply the highstate, then remove the file",
+        },
+    )
+
+
+@pytest.mark.parametrize("postgres", [None, {"database": "other"}])
+def test_a_database_that_an_entry_no_longer_mentions_is_left(postgres):
+    services = {"notes": {"state": "present", "postgres": postgres}}
+    assert orphans.of(EVERYTHING, ["notes", "old"], services)["notes"]["databases"] == ["notes"]
+
+
+def test_the_data_of_what_is_to_be_gone_is_no_orphan():
+    assert orphans.of(EVERYTHING, ["notes", "old"], {"notes": {"state": "absent", "postgres": None}}) == {}

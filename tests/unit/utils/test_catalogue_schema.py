@@ -1,0 +1,285 @@
+"""
+What an entry may say, what it means when it says nothing, and the schema that editors get.
+"""
+
+import json
+
+import jsonschema
+import pytest
+import yaml
+from tree import TREE, load
+
+schema = load("utils", "catalogue_schema")
+
+EXAMPLES = sorted((TREE / "examples/services").glob("*.yaml"))
+
+
+def complete(**data):
+    entry, problems = schema.complete({"image": "app:1", **data})
+    assert not problems, problems
+    return entry
+
+
+def problems(**data):
+    _, found = schema.complete({"image": "app:1", **data})
+    return {":".join(map(str, one["path"])) for one in found}
+
+
+def test_only_the_image_is_required():
+    assert schema.complete({"image": "app:1"})[0]
+    assert {one["path"] for one in schema.complete({})[1]} == {("image",)}
+
+
+def test_what_is_to_be_gone_needs_no_image():
+    assert schema.complete({"state": "absent"})[0]["state"] == "absent"
+
+
+@pytest.mark.parametrize("short", ["postgres", "valkey", "site", "health", "secrets", "volumes", "needs"])
+def test_a_short_form_means_the_long_one(short):
+    forms = {
+        "postgres": (True, {}),
+        "valkey": ("instance", {"isolation": "instance"}),
+        "site": ("a.example", {"domains": ["a.example"]}),
+        "health": ("/health", {"path": "/health"}),
+        "secrets": ({"token": True}, {"token": {}}),
+        "volumes": ({"data": "/data"}, {"data": {"path": "/data"}}),
+        "needs": ("wiki", ["wiki"]),
+    }
+    brief, long = forms[short]
+    assert complete(port=80, **{short: brief}) == complete(port=80, **{short: long})
+
+
+@pytest.mark.parametrize("key", ["postgres", "valkey", "site", "health"])
+@pytest.mark.parametrize("nothing", [None, False])
+def test_an_option_that_is_off_is_none(key, nothing):
+    assert complete(**{key: nothing})[key] is None
+
+
+def test_an_only_container_is_called_web_and_has_what_the_entry_says():
+    entry = complete(command="serve --all", env={"A": 1, "B": True, "C": 1.5, "D": "x"}, user=33)
+    assert entry["single"]
+    assert entry["containers"]["web"]["command"] == ["serve", "--all"]
+    assert entry["containers"]["web"]["env"] == {"A": "1", "B": "true", "C": "1.5", "D": "x"}
+    assert entry["containers"]["web"]["user"] == 33
+
+
+def test_containers_take_over_what_they_do_not_say_themselves():
+    entry = complete(
+        env={"A": "1", "B": "1"},
+        read_only=False,
+        containers={"web": {"read_only": True}, "worker": {"env": {"B": "2"}}},
+    )
+    assert not entry["single"]
+    web, worker = entry["containers"]["web"], entry["containers"]["worker"]
+    assert (web["read_only"], worker["read_only"]) == (True, False)
+    assert (web["env"], worker["env"]) == ({"A": "1", "B": "1"}, {"A": "1", "B": "2"})
+    assert worker["image"] == "app:1"
+
+
+def test_a_one_shot_container_takes_over_neither_command_nor_health():
+    entry = complete(
+        command="serve", health={"command": "check"}, init={"command": "migrate"}, timers={"x": {"schedule": "daily"}}
+    )
+    assert (entry["init"]["command"], entry["init"]["health"]) == (["migrate"], None)
+    assert (entry["timers"]["x"]["command"], entry["timers"]["x"]["image"]) == (None, "app:1")
+
+
+def test_the_order_of_keys_means_nothing():
+    one = {
+        "image": "a:1",
+        "env": {"A": "1", "B": "2"},
+        "containers": {"web": {}, "api": {}},
+        "secrets": {"x": True, "a": True},
+    }
+    other = {
+        "secrets": {"a": True, "x": True},
+        "containers": {"api": {}, "web": {}},
+        "env": {"B": "2", "A": "1"},
+        "image": "a:1",
+    }
+    assert json.dumps(schema.complete(one)[0]) == json.dumps(schema.complete(other)[0])
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [(90, 90), ("90s", 90), ("5min", 300), ("5m", 300), ("1h", 3600), ("2 h", 7200)]
+)
+def test_times_are_read(text, seconds):
+    assert complete(stop_timeout=text)["stop_timeout"] == seconds
+
+
+@pytest.mark.parametrize("text", [0, -1, "0s", "1d", "1.5h", "", "h", 100000, True])
+def test_what_is_no_time_is_refused(text):
+    assert problems(stop_timeout=text) == {"stop_timeout"}
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        "app:1",
+        "localhost/app:1",
+        "ghcr.io/org/app:v1.2.3-rc.1",
+        "registry.example.org:5000/a/b/c:x",
+        f"ghcr.io/org/app@sha256:{'0' * 64}",
+        f"ghcr.io/org/app:1@sha256:{'0' * 64}",
+    ],
+)
+def test_an_image_with_a_fixed_version_is_accepted(image):
+    assert complete(image=image)["image"] == image
+
+
+@pytest.mark.parametrize("image", ["app", "app:latest", "registry.example.org:5000/app", "ghcr.io/org/app:latest"])
+def test_an_image_that_changes_by_itself_must_be_asked_for(image):
+    assert problems(image=image) == {"image"}
+    assert complete(image=image, allow_latest=True)
+    assert problems(containers={"web": {"image": image}}) == {"containers:web:image"}
+    # What holds for all containers holds for each.
+    assert complete(allow_latest=True, containers={"web": {"image": image}})
+
+
+@pytest.mark.parametrize(
+    "image", ["", "App:1", "a b:1", "app:", "-a:1", "a:1\nb", "http://x/a:1", "a@sha256:0", "a:1 --privileged"]
+)
+def test_what_is_no_name_of_an_image_is_refused(image):
+    assert problems(image=image) == {"image"}
+
+
+@pytest.mark.parametrize(
+    ("data", "places"),
+    [
+        ({"site": "a.b"}, {"site"}),
+        ({"host_port": 1}, {"host_port"}),
+        ({"health": "/x"}, {"health:path"}),
+        ({"binds": [{"source": "/x", "path": "/x"}]}, {"binds"}),
+        ({"containers": {"init": {}, "pod": {}}}, {"containers:init", "containers:pod"}),
+        ({"timers": {"network": {"schedule": "daily"}}}, {"timers:network"}),
+        ({"timers": {"web": {"schedule": "daily"}}}, {"timers:web"}),
+        ({"containers": {"a": {}}, "timers": {"a": {"schedule": "daily"}}}, {"timers:a"}),
+        ({"secrets": {"postgres": True, "valkey": True}}, {"secrets:postgres", "secrets:valkey"}),
+        ({"containers": {"a": {}}, "command": "x", "entrypoint": "y"}, {"command", "entrypoint"}),
+        ({"containers": {"a": {}}, "health": {"command": "x"}}, {"health:command"}),
+        ({"containers": {"a": {"health": "/x"}}, "port": 1}, {"containers:a:health:path"}),
+        ({"valkey": {"memory": 1, "database": 2}}, {"valkey:memory", "valkey:database"}),
+        ({"valkey": {"isolation": "instance", "prefix": "a:"}}, {"valkey:prefix"}),
+        ({"secrets": {"a": {"length": 20, "pillar": "x"}}}, {"secrets:a"}),
+        ({"secrets": {"a": {"file": "/x", "pillar": "x"}}}, {"secrets:a"}),
+        ({"image": None, "containers": {"a": {}, "b": {"image": "b:1"}}}, {"containers:a:image"}),
+    ],
+)
+def test_what_does_not_fit_together_is_named(data, places):
+    assert problems(**data) == places
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"env": {"A=B": "x"}},
+        {"env": {"A\nB": "x"}},
+        {"command": ["a\0b"]},
+        {"tmpfs": ["relative"]},
+        {"tmpfs": ["/a\nb"]},
+        {"volumes": {"../x": "/x"}},
+        {"volumes": {"x": {"path": "/x", "owner": -1}}},
+        {"capabilities": ["all; rm"]},
+        {"capabilities": ["net_admin"]},
+        {"shm_size": "lots"},
+        {"stop_signal": "9; x"},
+        {"postgres": {"database": 'a"b'}},
+        {"postgres": {"extensions": ["a;b"]}},
+        {"postgres": {"locale": "C.UTF-8'"}},
+        {"valkey": {"commands": ["+@all ~*"]}},
+        {"valkey": {"prefix": "a*:"}},
+        {"valkey": {"prefix": "a"}},
+        {"port": 1, "site": {"domains": ["a.b {"]}},
+        {"port": 1, "site": {"domains": ["a..b"]}},
+        {"port": 1, "site": {"domains": "a.b", "max_body": "big"}},
+        {"uid": 0},
+        {"uid": 70000},
+        {"timers": {"x": {"schedule": "a\nb"}}},
+        {"secrets": {"x": {"length": 4}}},
+        {"registry_auth": "a b"},
+    ],
+)
+def test_what_would_be_something_else_further_on_is_refused(data):
+    assert problems(**data)
+
+
+def test_each_pattern_has_words_for_people():
+    used = set(_patterns(schema.Entry.model_json_schema()))
+    assert len(used) > 10
+    assert used - set(schema.forms()) == {"^[0-9]+ ?(s|min|m|h)$"}, "times have words of their own"
+
+
+def _patterns(value):
+    if isinstance(value, dict):
+        yield from ([value["pattern"]] if isinstance(value.get("pattern"), str) else [])
+        yield from value.get("patternProperties", {})
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for one in inner:
+        yield from _patterns(one)
+
+
+def test_every_key_is_described():
+    exported = schema.json_schema()
+    for model in [exported, *exported["$defs"].values()]:
+        assert [name for name, field in model["properties"].items() if not field.get("description")] == []
+
+
+def test_the_exported_schema_is_one():
+    jsonschema.Draft202012Validator.check_schema(schema.json_schema())
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_an_editor_accepts_the_examples(path):
+    jsonschema.validate(yaml.safe_load(path.read_text()), schema.json_schema())
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"postgres": True},
+        {"postgres": "other"},
+        {"valkey": "instance"},
+        {"site": ["a.b", "c.d"], "port": 1},
+        {"secrets": {"a": True, "b": {"length": 20}}},
+        {"volumes": {"a": "/a", "b": {"path": "/b"}}},
+        {"needs": "wiki"},
+        {"needs": ["wiki"]},
+        {"command": "serve --all"},
+        {"env": {"A": 1, "B": True, "C": "x"}},
+        {"stop_timeout": "90s"},
+        {"shm_size": 1024},
+        {"site": {"domains": "a.b"}, "port": 1},
+        {"state": "absent"},
+    ],
+)
+def test_an_editor_accepts_what_is_accepted(data):
+    complete(**data)
+    jsonschema.validate({"image": "a:1", **data}, schema.json_schema())
+
+
+@pytest.mark.parametrize("data", [{"hots_port": 1}, {"port": "80"}, {"postgres": {"databse": "x"}}, {"state": "gone"}])
+def test_an_editor_sees_mistakes(data):
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"image": "a:1", **data}, schema.json_schema())
+
+
+@pytest.mark.parametrize(
+    ("path", "keys"),
+    [
+        ((), "needs"),
+        (("postgres",), "database"),
+        (("containers", "web"), "command"),
+        (("containers", "web", "health"), "interval"),
+        (("site", "tls"), "certificate"),
+        (("publish", 0), "host_port"),
+        (("secrets", "a"), "alphabet"),
+    ],
+)
+def test_the_keys_of_each_mapping_are_known(path, keys):
+    assert keys in schema.known_keys(path)
+    assert not schema.is_free(path)
+
+
+@pytest.mark.parametrize("path", [("env",), ("containers",), ("timers",), ("secrets",), ("volumes",), ("publish",)])
+def test_names_of_ones_own_are_known_as_such(path):
+    assert schema.is_free(path)

@@ -1,0 +1,122 @@
+"""
+Likely causes of what containers log, and what must not show of it.
+"""
+
+import http.server
+import threading
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tree import load
+
+causes = load("utils", "pod_causes")
+
+
+@pytest.mark.parametrize(
+    ("said", "switch"),
+    [
+        ("OSError: [Errno 30] Read-only file system: '/var/cache/x'", "read_only: false"),
+        ("mkdir /data: read-only file system", "tmpfs"),
+        ("nginx: [emerg] bind() to 0.0.0.0:80 failed (13: Permission denied)", "NET_BIND_SERVICE"),
+        ("chown: /data: Operation not permitted", "user: image"),
+        ("nginx: [emerg] setgid(101) failed (1: Operation not permitted)", "user: image"),
+        ('error: failed switching to "www-data": operation not permitted: gosu', "user: image"),
+        ("Error: unable to find user app: no matching entries in passwd file", "user: image"),
+        ("PermissionError: [Errno 13] Permission denied: '/data/x'", "volumes"),
+        ("exec container process `/bin/app`: Exec format error", "image:"),
+        ("Error: crun: executable file `serve` not found in $PATH: No such file or directory", "command"),
+        ("/usr/bin/python3: can't open file '/app/x.py': [Errno 2] No such file or directory", "command"),
+        ("fatal: Out of memory", "resources: {memory"),
+        ("OSError: [Errno 98] Address already in use", "port"),
+        ("Error: rootlessport listen tcp 0.0.0.0:80: bind: address already in use", "host_port"),
+        ('FATAL:  Peer authentication failed for user "wiki"', "postgres"),
+        ("redis.exceptions.AuthenticationError: WRONGPASS invalid username-password pair", "valkey"),
+        ("NOPERM No permissions to access a key", "isolation: instance"),
+        ('connection to server on socket "/run/postgresql/.s.PGSQL.5432" failed: No such file', "postgres: true"),
+        ("Error: unable to copy from source docker://x: manifest unknown", "image"),
+        ("registry.test: unauthorized: authentication required", "registry_auth"),
+        ("init.service: failed (exit-code): the init container has not succeeded yet", "init:"),
+        ("notes-web.service: unhealthy", "health: {command"),
+    ],
+)
+def test_what_a_container_says_leads_to_the_key_that_changes_it(said, switch):
+    assert any(switch in sentence for sentence in causes.likely(said)), causes.likely(said)
+
+
+@pytest.mark.parametrize(
+    ("results", "url", "switch"),
+    [
+        (["oom-kill"], None, "memory"),
+        (["timeout"], None, "start_timeout"),
+        (["success"], "404", "health: {path"),
+        (["success"], "500", "what it logs"),
+        (["success"], "does not answer (Connection refused)", "not on 127"),
+    ],
+)
+def test_what_systemd_and_the_answer_say_leads_there_too(results, url, switch):
+    assert any(switch in sentence for sentence in causes.likely("", results, url))
+
+
+def test_what_nobody_knows_has_no_likely_cause():
+    assert causes.likely("hello") == []
+
+
+@given(st.text())
+def test_there_are_at_most_three_and_none_twice(said):
+    found = causes.likely(said * 2, ["oom-kill", "timeout"], "500")
+    assert len(found) <= 3
+    assert len(set(found)) == len(found)
+
+
+@given(st.text(min_size=4).filter(lambda text: len(text.strip()) >= 4 and "*" not in text), st.text(), st.text())
+def test_secret_values_do_not_show(value, before, after):
+    shown = causes.without(f"{before}{value}{after}", [value.encode(errors="replace")])
+    assert value.encode(errors="replace").decode().strip() not in shown
+
+
+def test_each_line_of_a_secret_counts_and_the_longer_value_first():
+    text = causes.without("a: BEGIN first-line\nb: second-line-more", [b"first-line\nsecond-line", b"second-line-more"])
+    assert text == "a: BEGIN **********\nb: **********"
+
+
+def test_what_podman_logs_of_itself_is_left_out():
+    said = (
+        "conmon 9f28bb91c534a53a36f7 <nwarn>: Failed to add inotify watch\n"
+        "2026-11-24 00:21:27.987488216 +0000 UTC m=+0.063464399 container died f557 (image=x, name=y)\n"
+        f"{'d4ad' * 16}\n"
+        "\n"
+        "Serving HTTP\n"
+    )
+    assert causes.own_lines(said) == ["Serving HTTP"]
+
+
+@pytest.fixture
+def server():
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(int(self.path.strip("/?x=")))
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as found:
+        thread = threading.Thread(target=found.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{found.server_port}"
+        found.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(("status", "wrong"), [(200, None), (204, None), (302, None), (404, "404"), (500, "500")])
+def test_an_answer_is_right_or_its_status_is_said(server, status, wrong):
+    assert causes.answer(f"{server}/{status}") == wrong
+
+
+def test_a_query_belongs_to_the_address(server):
+    assert causes.answer(f"{server}?x=503") == "503"
+
+
+def test_where_nobody_listens_the_reason_is_said(server):
+    assert causes.answer("http://127.0.0.1:1/") == "does not answer (Connection refused)"

@@ -1,0 +1,138 @@
+"""
+The units of a service: least privilege unless the entry says otherwise, and command lines that arrive unchanged.
+"""
+
+import pytest
+from tree import load
+
+schema = load("utils", "catalogue_schema")
+catalogue = load("utils", "catalogue_resolve")
+service_units = load("utils", "service_units")
+
+HOST = {
+    "postgresql": {"unit": "postgresql@17-main.service"},
+    "valkey": {"unit": "valkey-server.service", "socket": "/run/valkey/valkey.sock"},
+    "ports": {"notes": 20001},
+}
+
+
+def units(**data):
+    entry, problems = schema.complete({"image": "localhost/app:1", **data})
+    assert not problems
+    services, problems = catalogue.resolve({"notes": entry}, HOST)
+    assert not problems
+    return {f"{one['name']}.{one['kind']}": one for one in service_units.units(entry, services["notes"])}
+
+
+def web(**data):
+    return units(**data)["notes-web.container"]["definition"]["Container"]
+
+
+def test_a_service_has_a_network_of_its_own_and_a_port_on_loopback():
+    made = units(port=8080)
+    assert list(made) == ["notes.network", "notes.pod", "notes-web.container"]
+    assert made["notes.network"]["definition"]["Network"]["Options"] == "isolate=true"
+    assert made["notes.pod"]["definition"]["Pod"]["PublishPort"] == ["127.0.0.1:20001:8080"]
+
+
+def test_least_privilege_is_the_default():
+    container = web()
+    assert (container["ReadOnly"], container["NoNewPrivileges"], container["DropCapability"]) == (True, True, "all")
+    assert container["Tmpfs"] == ["/tmp"]
+    assert "AddCapability" not in container
+    assert units()["notes-web.container"]["user"] == "notes"
+
+
+def test_each_default_has_a_switch():
+    container = web(read_only=False, new_privileges=True, capabilities=["CAP_CHOWN"], tmpfs=[], user=33)
+    assert (container["ReadOnly"], container["NoNewPrivileges"]) == (False, False)
+    assert (container["AddCapability"], container["User"]) == (["CHOWN"], "33")
+    assert "Tmpfs" not in container
+
+
+@pytest.mark.parametrize(
+    ("word", "written"),
+    [
+        ("plain", '"plain"'),
+        ("two words", '"two words"'),
+        ("100%", '"100%%"'),
+        ("$HOME", '"$$HOME"'),
+        ('say "x"', '"say \\"x\\""'),
+        ("back\\slash", '"back\\\\slash"'),
+        ("a\nb", '"a\\nb"'),
+    ],
+)
+def test_a_command_arrives_as_it_is_written(word, written):
+    assert web(command=[word])["Exec"] == written
+
+
+def test_the_sockets_are_read_only():
+    assert web(postgres=True, valkey=True)["Volume"] == [
+        "/run/postgresql:/run/postgresql:ro",
+        "/run/valkey:/run/valkey:ro",
+    ]
+    assert web(postgres=True, user="image")["Volume"] == ["/run/rick-infra/notes:/run/rick-infra/notes:ro"]
+
+
+def test_only_the_group_way_asks_for_groups():
+    assert units(postgres=True)["notes-web.container"]["socket_groups"] == ["postgres-clients"]
+    assert units(postgres=True, user="image")["notes-web.container"]["socket_groups"] == []
+    assert units()["notes-web.container"]["socket_groups"] == []
+
+
+def test_directories_and_secrets_reach_the_containers():
+    container = web(
+        volumes={"files": "/data"},
+        secrets={"token": {"mount": "/run/token"}},
+        env={"A": "{secret.token}"},
+        binds=[{"source": "/srv/media", "path": "/media"}],
+        allow_binds=True,
+    )
+    assert container["Volume"] == ["/opt/notes/files:/data", "/srv/media:/media:ro"]
+    assert container["Secret"] == [
+        "notes.token,type=mount,target=/run/token,mode=0444",
+        "notes.web.A,type=env,target=A",
+    ]
+
+
+def test_a_health_command_needs_no_shell_and_makes_the_unit_wait():
+    container = web(health={"command": ["/check", "it's 100%"]})
+    assert container["HealthCmd"] == '["/check", "it\'s 100%%"]'
+    assert container["Notify"] == "healthy"
+
+
+def test_containers_share_what_is_said_at_the_top():
+    made = units(
+        env={"A": "1"},
+        resources={"memory": "64M"},
+        containers={
+            "web": {"command": "serve"},
+            "worker": {"command": "work", "env": {"B": "2"}, "image": "localhost/w:2"},
+        },
+    )
+    worker = made["notes-worker.container"]["definition"]["Container"]
+    assert worker["Environment"] == ["A=1", "B=2"]
+    assert worker["Image"] == "localhost/w:2"
+    assert worker["PodmanArgs"] == ["--memory=64M"]
+
+
+def test_an_image_behind_a_login_is_fetched_by_a_unit_of_its_own():
+    made = units(
+        image="registry.example.org/app:1", registry_auth="registry", secrets={"registry": {"file": "/root/auth"}}
+    )
+    assert made["notes-web.image"]["definition"]["Image"]["AuthFile"] == "/var/lib/rick-infra/secrets/notes.registry"
+    assert made["notes-web.container"]["definition"]["Container"]["Image"] == "notes-web.image"
+
+
+def test_init_and_timers_run_once():
+    made = units(init={"command": "migrate"}, timers={"clean": {"schedule": "daily", "command": "clean"}})
+    assert made["notes-init.container"]["definition"]["Service"]["Type"] == "oneshot"
+    clean = made["notes-clean.container"]["definition"]
+    assert clean["Service"]["Type"] == "oneshot"
+    assert clean["Container"]["StartWithPod"] is False
+
+
+def test_a_service_that_is_to_be_gone_has_no_units():
+    entry, _ = schema.complete({"state": "absent"})
+    services, _ = catalogue.resolve({"notes": entry}, HOST)
+    assert service_units.units(entry, services["notes"]) == []
