@@ -66,7 +66,7 @@ class Client:
         try:
             self._socket.connect(self.path)
             answers = self._exchange([("AUTH", self.user, self.password), *self._selection()], raw=False)
-        except (FileNotFoundError, ConnectionRefusedError) as error:
+        except (FileNotFoundError, ConnectionError) as error:  # ends while we knock: as good as gone
             self.close()
             raise NotListening(f"nobody listens on {self.path}") from error
         except OSError as error:
@@ -339,7 +339,7 @@ def listens(path):
         probe.settimeout(TIMEOUT)
         try:
             probe.connect(path)
-        except (FileNotFoundError, ConnectionRefusedError, ConnectionResetError):
+        except (FileNotFoundError, ConnectionError):
             return False
         except OSError as error:
             raise CommandExecutionError(f"{path}: {error.strerror or error}; valkey takes root") from error

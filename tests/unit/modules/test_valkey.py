@@ -2,6 +2,9 @@
 Valkey's administrator and settings on a host of which the files are real and the server is a double at its socket.
 """
 
+import socket
+import threading
+
 import pytest
 from doubles.valkey import Valkey
 from doubles.valkey_host import ME, MINE, Host
@@ -56,6 +59,22 @@ def test_no_socket_and_a_stale_one_are_a_server_that_does_not_answer(host):
     host.running = None
     with pytest.raises(CommandExecutionError, match=r"valkey-server\.service is not running"):
         valkey.users()
+
+
+def test_a_server_that_ends_while_it_is_asked_is_one_that_does_not_answer(host):
+    valkey.administrator_apply()
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(host.socket))
+        listening.listen()
+
+        def hang_up():
+            # Closed with the login unread: the client's end is reset.
+            listening.accept()[0].close()
+
+        ending = threading.Thread(target=hang_up)
+        ending.start()
+        assert valkey.ping() is False
+        ending.join()
 
 
 def test_a_lost_secret_is_replaced_by_a_restart(host, server):
