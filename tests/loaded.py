@@ -12,6 +12,9 @@ def of_module(modules, name):
     modules
         The loader, as in the fixture ``modules``.
     """
+    # What a module calls can be of another loader, which executes the file anew in the same namespace when it first
+    # needs it, and so would move constants back.
+    getattr(modules.pack["__salt__"], name)
     return _namespace(modules, name)
 
 
