@@ -99,6 +99,22 @@ def part(name, *path):
     return found
 
 
+def ground(name):
+    """
+    Return what a service stands on, which a run may change under it: account, database, Valkey user, private sockets.
+
+    ``{"account", "postgres", "valkey", "private_sockets"}``, parts of the resolved service.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call catalogue.ground notes
+    """
+    service = _service(name)
+    return {key: service[key] for key in ("account", "postgres", "valkey", "private_sockets")}
+
+
 def problems():
     """
     Return all that is wrong in the catalogue, sentences that each begin with their place; an empty list if nothing is.

@@ -3,7 +3,8 @@ The last healthy generation of each service: kept when it is healthy, put back w
 
 A generation is all that makes a service what it is and that a run may change:
 the texts of its Quadlet files and timers, the ids of its images, the values of
-its own secrets. Passwords of databases are not in it, since the databases have
+its own secrets, and what it was promised of its ground: account, database,
+Valkey user, private sockets. Passwords of databases are not in it, since the databases have
 the new ones: environment values are kept as the parts that they are composed of.
 
 .. code-block:: bash
@@ -29,15 +30,24 @@ HEALTHY, REFUSED = "healthy.json", "refused.json"
 TAG = "localhost/rick-infra/{service}/{container}:healthy"  # a name keeps an image from being pruned
 DATABASES = ("postgres", "valkey")  # secrets that belong to a daemon as well
 SECRETS = "generation.secrets"
-COMPARED = ("files", "timers", "containers", "digests", "values")
+COMPARED = ("files", "timers", "containers", "digests", "values", "ground")
+# How each part of the ground is compared and put right, in the order in which they need each other.
+GROUND = {
+    "account": ("account.differences", "account.create"),
+    "database": ("postgres_tenant.differences", "postgres_tenant.apply"),
+    "Valkey of its own": ("valkey_instance.differences", "valkey_instance.apply"),
+    "Valkey user": ("valkey_user.differences", "valkey_user.apply"),
+    "private socket": ("private_socket.differences", "private_socket.create"),
+}
 
 
 def show(name):
     """
     Return the last healthy generation of a service without the values of secrets, None if there is none.
 
-    ``{"kept", "files", "timers", "containers", "digests", "values"}``: seconds since 1970, texts by file,
-    ``{container: {"image", "id"}}``, SHA-256 by secret, parts by environment value.
+    ``{"kept", "files", "timers", "containers", "digests", "values", "ground"}``: seconds since 1970, texts by file,
+    ``{container: {"image", "id"}}``, SHA-256 by secret, parts by environment value, and the parts of the resolved
+    entry that the states of the ground are given.
 
     CLI Example:
 
@@ -49,12 +59,15 @@ def show(name):
     return {key: value for key, value in stored.items() if key != "secrets"} if stored else None
 
 
-def differs(name, values=None):
+def differs(name, values=None, ground=None):
     """
     Return whether there is a generation to go back to, and the service is declared otherwise now.
 
     values
         The composed environment values of the service, ``[{"name", "parts"}]``, as for ``secret.values_present``.
+
+    ground
+        What the service stands on, ``{"account", "postgres", "valkey", "private_sockets"}`` as in its resolved entry.
 
     CLI Example:
 
@@ -63,16 +76,16 @@ def differs(name, values=None):
         salt-call generation.differs notes
     """
     stored = _read(name, HEALTHY)
-    return stored is not None and not _same(stored, _current(name, values))
+    return stored is not None and not _same(stored, _current(name, values, ground))
 
 
-def keep(name, values=None):
+def keep(name, values=None, ground=None):
     """
     Keep the service as it is now as its last healthy generation. True if it is another one than before.
 
     Called when it is healthy. Costs a few small files if nothing has changed.
 
-    values
+    values, ground
         As for ``generation.differs``.
 
     CLI Example:
@@ -81,7 +94,7 @@ def keep(name, values=None):
 
         salt-call generation.keep notes
     """
-    current = _current(name, values)
+    current = _current(name, values, ground)
     stored = _read(name, HEALTHY)
     if stored and _same(stored, current):
         return False
@@ -127,12 +140,15 @@ def deviations(name):
                 "old": "another value",
                 "new": "the one of the last healthy generation",
             }
+    for part, arguments in _ground(stored):
+        for thing, change in __salt__[GROUND[part][0]](name, **arguments).items():
+            changes[f"{part}: {thing}"] = change
     return changes
 
 
 def restore(name):
     """
-    Put the last healthy generation of a service back: files, timers, images, secrets. Starts nothing.
+    Put the last healthy generation of a service back: files, timers, images, secrets, its ground. Starts nothing.
 
     Returns what ``generation.deviations`` does.
 
@@ -166,8 +182,12 @@ def restore(name):
     added = [file for file in __salt__["pod.files"](name) if file not in stored["files"]]
     if added:
         __salt__["quadlet.remove"](added)
+    __salt__["pod.remove_timers"](name, keep=stored["timers"])
     __salt__["pod.write_timers"](name, stored["timers"])
     __context__.pop(SECRETS, None)
+    for part, arguments in _ground(stored):
+        if any(thing.startswith(f"{part}: ") for thing in changes):
+            __salt__[GROUND[part][1]](name, **arguments)
     return changes
 
 
@@ -340,7 +360,7 @@ def remove(name):
     return found
 
 
-def _current(name, values):
+def _current(name, values, ground):
     """The service as it is declared on this host now, in the form of a generation."""
     there = __salt__["quadlet_live.declared"]()
     units = [unit for unit in there.values() if unit["owner"] == name]
@@ -357,7 +377,24 @@ def _current(name, values):
         "containers": {one["name"]: {"image": _image_name(one), "id": local.get(one["image"])} for one in found},
         "digests": {secret: secrets[secret]["digest"] for secret in sorted(own)},
         "values": {value["name"]: value["parts"] for value in values or []},
+        "ground": ground,
     }
+
+
+def _ground(stored):
+    """The parts of the ground of a generation, and what the functions for each take."""
+    ground = stored.get("ground")
+    if not ground:
+        return
+    yield "account", {key: ground["account"][key] for key in ("uid", "home", "groups", "directories")}
+    if ground["postgres"]:
+        yield "database", ground["postgres"]
+    if ground["valkey"]:
+        if ground["valkey"]["isolation"] == "instance":
+            yield "Valkey of its own", {"memory": ground["valkey"]["memory"]}
+        yield "Valkey user", {"user": ground["valkey"]}
+    for socket in ground["private_sockets"]:
+        yield "private socket", socket
 
 
 def _same(stored, current):

@@ -71,7 +71,7 @@ def render(name, units, at_boot=True):
 
 def differences(name, units, timers=(), at_boot=True):
     """
-    Return what has to be written or removed until a service is declared so, ``{thing: change}``, ``{}`` if nothing.
+    Return what has to be written until a service is declared so, ``{thing: change}``, ``{}`` if nothing.
 
     Parameters and errors are those of the state ``pod.declared``.
 
@@ -88,19 +88,12 @@ def plan(name, units, timers=(), at_boot=True):
     """
     Take a service for declared so in what is planned later in this run. Returns what ``pod.differences`` does.
 
-    Raises CommandExecutionError, besides, if a file that goes is still needed.
-
     CLI Example: none, what is planned lasts for a run only.
     """
     texts = render(name, units, at_boot)
     changes = _differences(name, texts, timers, at_boot)
-    stale = _stale(name, texts)
     for file, text in texts.items():
         __salt__["quadlet.plan"](file, text)
-    if stale:
-        __salt__["quadlet.check_removal"](stale)
-    for file in stale:
-        __salt__["quadlet.plan"](file, None)
     planned = __context__.setdefault(PLANNED_TIMERS, {})
     planned[name] = list(__utils__["pod_timers.texts"](name, timers))
     return changes
@@ -108,7 +101,7 @@ def plan(name, units, timers=(), at_boot=True):
 
 def declare(name, units, timers=(), at_boot=True):
     """
-    Write the files of a service, and stop and remove those that are declared no more. Starts nothing.
+    Write the files of a service. Starts and stops nothing: what is declared no more is for ``pod.start`` to remove.
 
     Returns what ``pod.differences`` does. Parameters and errors are those of the state ``pod.declared``.
 
@@ -123,10 +116,6 @@ def declare(name, units, timers=(), at_boot=True):
     if not changes:
         return {}
     __salt__["quadlet.write_all"](texts)
-    stale = _stale(name, texts)
-    _remove_timers(name, keep=__utils__["pod_timers.texts"](name, timers))
-    if stale:
-        __salt__["quadlet.remove"](stale)
     write_timers(name, __utils__["pod_timers.texts"](name, timers), at_boot)
     return changes
 
@@ -152,7 +141,29 @@ def write_timers(name, texts, at_boot=True):
     __salt__["quadlet_live.forget"](list(texts))
 
 
-def start_changes(name, files, postgres=False):
+def remove_timers(name, keep=()):
+    """
+    Stop and remove the timers of a service, but for some.
+
+    keep
+        Names of units, those of the timers that stay.
+
+    CLI Example: none, it is a part of pod.start.
+    """
+    gone = [unit for unit in __salt__["quadlet_live.timers"](name) if unit not in keep]
+    if not gone:
+        return
+    states = __utils__["units.show"](gone, ["ActiveState"])
+    __utils__["units.act"]("stop", [unit for unit, state in states.items() if state["ActiveState"] not in _DOWN])
+    for unit in gone:
+        Path(__utils__["pod_timers.link"](unit)).unlink(missing_ok=True)
+        Path(__utils__["pod_timers.path"](unit)).unlink(missing_ok=True)
+        Path(__utils__["pod_timers.stamp"](unit)).unlink(missing_ok=True)
+    __salt__["quadlet_live.forget"](gone)
+    __salt__["quadlet_live.reload"]()
+
+
+def start_changes(name, files, postgres=False, units=None, timers=()):
     """
     Return what ``pod.start`` would do, ``{thing: {"old", "new"}}``, ``{}`` if all runs as declared.
 
@@ -164,17 +175,24 @@ def start_changes(name, files, postgres=False):
 
         salt-call pod.start_changes notes '[notes.pod]'
     """
-    renewed = __salt__["secret.pending"]() if __opts__.get("test") else []
-    wanted = _with_owned(name, files)
-    return _start_changes(name, __salt__["quadlet.pending"](wanted, renewed), _images_change(name, wanted, postgres))
+    test = __opts__.get("test")
+    stale, gone = _undeclared(name, units, timers)
+    removal = _removal(stale, gone)
+    if test and stale:
+        __salt__["quadlet.check_removal"](stale)
+        for file in stale:
+            __salt__["quadlet.plan"](file, None)
+    wanted = [file for file in _with_owned(name, files) if file not in stale]
+    pending = __salt__["quadlet.pending"](wanted, __salt__["secret.pending"]() if test else [])
+    return {**_start_changes(name, pending, _images_change(name, wanted, postgres), stale, gone), **removal}
 
 
-def start(name, files, postgres=False):
+def start(name, files, postgres=False, units=None, timers=()):
     """
-    Start and restart what has to be, and return without waiting for it.
+    Start and restart what has to be, and return without waiting for it. What is declared no more goes.
 
     Images come first, then a dump of the database if the image of a container
-    changes; if one of them fails, nothing is stopped.
+    changes; if one of them fails, nothing is stopped or removed.
 
     Returns ``{"changes", "dump"}``: what ``pod.start_changes`` says, and the path of the dump or None.
     Parameters and errors are those of the state ``pod.started``.
@@ -185,16 +203,21 @@ def start(name, files, postgres=False):
 
         salt-call pod.start notes '[notes.pod]'
     """
-    wanted = _with_owned(name, files)
+    stale, gone = _undeclared(name, units, timers)
+    removal = _removal(stale, gone)
+    wanted = [file for file in _with_owned(name, files) if file not in stale]
     dumped = _images_change(name, wanted, postgres)  # also what is only about to be fetched
     prepared = __salt__["quadlet.prepare"](wanted)
     dumped = _images_change(name, wanted, postgres) or dumped
-    changes = _start_changes(name, prepared["changes"], dumped)
+    changes = {**_start_changes(name, prepared["changes"], dumped, stale, gone), **removal}
     if not changes:
         return {"changes": {}, "dump": None}
     dump = __salt__["postgres_tenant.dump"](name) if dumped else None
     __context__.setdefault(STARTED, {})[name] = time.time()
-    __salt__["quadlet.begin"](prepared["decision"], wait=False)
+    if gone:
+        remove_timers(name, keep=[unit for unit in __salt__["quadlet_live.timers"](name) if unit not in gone])
+    decision = _without(wanted, stale, prepared["decision"])
+    __salt__["quadlet.begin"](decision, wait=False)
     timers = __salt__["quadlet_live.timers"](name)
     states = __salt__["quadlet_live.systemd"](timers)
     if any(state["LoadState"] != "loaded" or state["unread"] for state in states.values()):
@@ -260,6 +283,40 @@ def running(name):
     return {unit: state["ActiveState"] for unit, state in states.items() if state["ActiveState"] not in _DOWN}
 
 
+def undeclared(name, units, timers=()):
+    """
+    Return what a service has and is declared no more, ``{thing: {"old", "new": None}}``, ``{}`` if nothing is.
+
+    Parameters are those of the state ``pod.declared``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call pod.undeclared notes '[]'
+    """
+    return _removal(*_undeclared(name, units, timers))
+
+
+def remove_undeclared(name, units, timers=()):
+    """
+    Stop and remove what a service has and is declared no more. Returns what ``pod.undeclared`` does.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call pod.remove_undeclared notes '[]'
+    """
+    stale, gone = _undeclared(name, units, timers)
+    changes = _removal(stale, gone)
+    if gone:
+        remove_timers(name, keep=[unit for unit in __salt__["quadlet_live.timers"](name) if unit not in gone])
+    if stale:
+        __salt__["quadlet.remove"](stale)
+    return changes
+
+
 def stop(name):
     """
     Stop all that runs of a service, its timers first. Returns what ran, as ``pod.running`` does.
@@ -320,7 +377,7 @@ def remove(name):
         salt-call pod.remove notes
     """
     changes = remnants(name)
-    _remove_timers(name)
+    remove_timers(name)
     found = files(name)
     if found:
         __salt__["quadlet.remove"](found)
@@ -386,9 +443,6 @@ def _differences(name, texts, timers, at_boot):
     wanted = __utils__["pod_timers.texts"](name, timers)
     _refuse_foreign(name, texts, wanted)
     changes = __salt__["quadlet.diff_all"](texts)
-    stale = _stale(name, texts)
-    if stale:
-        changes.update(__salt__["quadlet.remnants"](stale))
     found = _timer_differences(name, wanted, at_boot)
     if any("diff" in change for change in found.values()):
         for event in __utils__["pod_timers.events"](timers):
@@ -405,9 +459,6 @@ def _timer_differences(name, texts, at_boot):
             changes[path] = {"diff": difference}
         if Path(link).is_symlink() != at_boot:
             changes[link] = {"old": None, "new": path} if at_boot else {"old": path, "new": None}
-    for unit in __salt__["quadlet_live.timers"](name):
-        if unit not in texts:
-            changes[__utils__["pod_timers.path"](unit)] = {"old": "present", "new": None}
     return changes
 
 
@@ -431,22 +482,21 @@ def _refuse_foreign(name, texts, timers):
         raise CommandExecutionError(f"service {name}: {'; '.join(problems)}")
 
 
-def _stale(name, texts):
-    return [file for file in files(name) if file not in texts]
+def _undeclared(name, units, timers):
+    """The files and timers that a service has and that are declared no more; nothing is, if ``units`` is None."""
+    if units is None:
+        return [], []
+    wanted = {f"{unit['name']}.{unit['kind']}" for unit in units}
+    kept = __utils__["pod_timers.texts"](name, timers)
+    return (
+        [file for file in files(name) if file not in wanted],
+        [unit for unit in __salt__["quadlet_live.timers"](name) if unit not in kept],
+    )
 
 
-def _remove_timers(name, keep=()):
-    gone = [unit for unit in __salt__["quadlet_live.timers"](name) if unit not in keep]
-    if not gone:
-        return
-    states = __utils__["units.show"](gone, ["ActiveState"])
-    __utils__["units.act"]("stop", [unit for unit, state in states.items() if state["ActiveState"] not in _DOWN])
-    for unit in gone:
-        Path(__utils__["pod_timers.link"](unit)).unlink(missing_ok=True)
-        Path(__utils__["pod_timers.path"](unit)).unlink(missing_ok=True)
-        Path(__utils__["pod_timers.stamp"](unit)).unlink(missing_ok=True)
-    __salt__["quadlet_live.forget"](gone)
-    __salt__["quadlet_live.reload"]()
+def _removal(stale, gone):
+    changes = __salt__["quadlet.remnants"](stale) if stale else {}
+    return {**changes, **{__utils__["pod_timers.path"](unit): {"old": "present", "new": None} for unit in gone}}
 
 
 def _with_owned(name, files):
@@ -455,13 +505,26 @@ def _with_owned(name, files):
     return list(dict.fromkeys([*files, *(file for file, unit in there.items() if unit["owner"] == name)]))
 
 
-def _start_changes(name, pending, dumped):
+def _without(wanted, stale, decision):
+    """What is to be done once the files that are declared no more are gone, with their units."""
+    if not stale:
+        return decision
+    __salt__["quadlet.remove"](stale)
+    rest = __salt__["quadlet.prepare"](wanted)["decision"]
+    # What systemd had before it read its units anew is known no more, and was a reason to restart.
+    for file, reason in decision["restart"].items():
+        if file not in stale and file not in rest["start"]:
+            rest["restart"].setdefault(file, reason)
+    return rest
+
+
+def _start_changes(name, pending, dumped, stale, gone):
     """A reload is a change of its own only if nothing else comes of it."""
-    changes = {thing: change for thing, change in pending.items() if thing != "systemd"}
+    changes = {thing: change for thing, change in pending.items() if thing != "systemd" and thing not in stale}
     planned = __context__.get(PLANNED_TIMERS, {}).get(name)
     timers = __salt__["quadlet_live.timers"](name) if planned is None else planned
     for unit, state in __salt__["quadlet_live.systemd"](timers).items():
-        if state["ActiveState"] != "active":
+        if state["ActiveState"] != "active" and unit not in gone:
             changes[unit] = {"old": state["ActiveState"], "new": "started"}
     if dumped:
         changes[f"database of {name}"] = {"old": "used with another image", "new": "dumped before"}

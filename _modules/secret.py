@@ -146,7 +146,7 @@ def all_differences(name, secrets):
 
 def all_apply(name, secrets):
     """
-    Make a service's secrets as declared, and remove those that are declared no more. What is right is not touched.
+    Make a service's secrets as declared. What is right is not touched, and neither is what is declared no more.
 
     Parameters, errors and what it returns are those of ``secret.all_differences``.
 
@@ -165,11 +165,6 @@ def all_apply(name, secrets):
             __context__[UNWRITTEN].pop(secret)
         if _thing(secret) in changes:
             _deliver(secret, value)
-    gone = [one for one in _podman() if one not in values and _thing(one) in changes]
-    _take_back(gone)
-    for file in _files(name):
-        if file in changes and changes[file]["new"] is None:
-            __utils__["secret_files.remove"](file)
     _note(name, "secrets", {})
     return changes
 
@@ -198,7 +193,7 @@ def values_differences(name, values):
 
 def values_apply(name, values):
     """
-    Deliver a service's composed values, and remove those declared no more. What is right is not touched.
+    Deliver a service's composed values. What is right is not touched, and neither is what is declared no more.
 
     Parameters, errors and what it returns are those of ``secret.values_differences``;
     a value with a secret that does not exist is an error here.
@@ -219,9 +214,42 @@ def values_apply(name, values):
     for value in composed:
         if _thing(value) in changes:
             _deliver(value, composed[value])
-    _take_back([one for one in _podman() if one not in composed and _thing(one) in changes])
     _note(name, "values", {})
     return changes
+
+
+def undeclared(name, secrets, values):
+    """
+    Return what a service has of secrets and values and is declared no more, as ``secret.all_remnants`` does.
+
+    name
+        Name of the service.
+
+    secrets, values
+        As in the states ``secret.all_present`` and ``secret.values_present``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call secret.undeclared notes '[]' '[]'
+    """
+    wanted = {one["name"] for one in [*secrets, *values]}
+    kept = {path(one["name"]) for one in secrets}
+    return {thing: change for thing, change in all_remnants(name).items() if thing not in {*map(_thing, wanted), *kept}}
+
+
+def remove_undeclared(name, secrets, values):
+    """
+    Remove what a service has of secrets and values and is declared no more. Returns what ``secret.undeclared`` does.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call secret.remove_undeclared notes '[]' '[]'
+    """
+    return _remove(name, undeclared(name, secrets, values))
 
 
 def all_remnants(name, keep_files=False):
@@ -254,12 +282,7 @@ def all_remove(name, keep_files=False):
 
         salt-call secret.all_remove notes
     """
-    changes = all_remnants(name, keep_files)
-    _take_back([one for one in _podman() if _thing(one) in changes])
-    for file in _files(name):
-        if file in changes:
-            __utils__["secret_files.remove"](file)
-    return changes
+    return _remove(name, all_remnants(name, keep_files))
 
 
 def renew(name):
@@ -308,6 +331,14 @@ def pending():
     return sorted(name for names in __context__.get(PENDING, {}).values() for name in names)
 
 
+def _remove(name, changes):
+    _take_back([one for one in _podman() if _thing(one) in changes])
+    for file in _files(name):
+        if file in changes:
+            __utils__["secret_files.remove"](file)
+    return changes
+
+
 def _all(service, secrets):
     """The changes, and ``{name: (value, None)}``, or ``(None, how to generate it)`` where there is none yet."""
     declared = __utils__["secret_values.declared"](service, secrets)
@@ -328,10 +359,6 @@ def _all(service, secrets):
         changes.update(_delivery(name, value))
     if problems:
         raise CommandExecutionError("\n".join(f"service {service}: secret {problem}" for problem in problems))
-    stale = [one for one in _podman() if __utils__["secret_values.is_secret"](one, service) and one not in declared]
-    wanted = [path(name) for name in declared]
-    for thing in [*map(_thing, stale), *(file for file in _files(service) if file not in wanted)]:
-        changes[thing] = {"old": "there", "new": None}
     _note(service, "secrets", changes)
     __context__.setdefault(UNWRITTEN, {}).update(
         {name: source for name, source in declared.items() if path(name) in changes}
@@ -354,9 +381,6 @@ def _values(service, values):
         changes.update(_delivery(name, value))
     if problems:
         raise CommandExecutionError("\n".join(f"service {service}: value {problem}" for problem in problems))
-    for name in _podman():
-        if __utils__["secret_values.is_value"](name, service) and name not in declared:
-            changes[_thing(name)] = {"old": "there", "new": None}
     _note(service, "values", changes)
     return changes, composed
 

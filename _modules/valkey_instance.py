@@ -132,6 +132,43 @@ def apply(name, memory=None, settings=None):
     return True
 
 
+def running(name):
+    """
+    Return what of an instance runs or would at boot, ``{thing: {"old", "new"}}``; ``{}`` for one that is not ours.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call valkey_instance.running notes
+    """
+    place = __utils__["valkey_places.place"](name)
+    config = place["config_file"]
+    if not Path(config).exists() or not __utils__["valkey_places.is_ours"](config):
+        return {}
+    return _running(place)
+
+
+def stop(name):
+    """
+    Stop an instance, now and at boot. Its files and data stay. Returns what ``valkey_instance.running`` does.
+
+    Raises CommandExecutionError if it does not stop.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call valkey_instance.stop notes
+    """
+    changes = running(name)
+    unit = __utils__["valkey_places.place"](name)["unit"]
+    __utils__["units.act"]("disable", [unit] if f"{unit} at boot" in changes else [])
+    __utils__["units.act"]("stop", [unit] if unit in changes else [])
+    __context__.pop(CONTEXT, None)
+    return changes
+
+
 def remnants(name, data="keep"):
     """
     Return what is left of an instance and has to go, ``{}`` if nothing.
@@ -150,17 +187,11 @@ def remnants(name, data="keep"):
     if data not in ("keep", "archive", "delete"):
         raise SaltInvocationError(f"valkey instance {name}: data {data!r} is not keep, archive or delete")
     place = __utils__["valkey_places.place"](name)
-    changes: dict = {}
     config = place["config_file"]
     if Path(config).exists() and not __utils__["valkey_places.is_ours"](config):
         return {}
     present = [path for path in _files(place) if os.path.lexists(path)]
-    if present:
-        status = _status(place)
-        if status["active"]:
-            changes[place["unit"]] = {"old": "running", "new": "stopped"}
-        if status["loaded"] and status["enabled"]:
-            changes[f"{place['unit']} at boot"] = {"old": "started", "new": "not started"}
+    changes = _running(place) if present else {}
     changes.update({path: {"old": "present", "new": None} for path in present})
     if data != "keep" and Path(place["data"]).is_dir():
         new = f"archived below {__utils__['account_archive.folder'](name)}" if data == "archive" else None
@@ -297,6 +328,16 @@ def _status(place):
         units = [__utils__["valkey_places.place"](name)["unit"] for name in sorted(names)]
         known.update(__salt__["daemon.status"](units))
     return known[place["unit"]]
+
+
+def _running(place):
+    changes: dict = {}
+    status = _status(place)
+    if status["active"]:
+        changes[place["unit"]] = {"old": "running", "new": "stopped"}
+    if status["loaded"] and status["enabled"]:
+        changes[f"{place['unit']} at boot"] = {"old": "started", "new": "not started"}
+    return changes
 
 
 def _files(place):

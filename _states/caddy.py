@@ -87,6 +87,32 @@ def site_present(name, site):
     )
 
 
+def site_acceptable(name, site):
+    """
+    Fail if Caddy would not accept a service's site. Changes nothing.
+
+    It belongs before the pod is changed: what Caddy refuses afterwards would leave the old site in front of a pod that
+    has moved. Costs a process of Caddy's only for a site that differs. Before Caddy is installed, nobody can say.
+
+    name, site
+        As for ``caddy.site_present``.
+
+    .. code-block:: yaml
+
+        Service notes's site is acceptable:
+          caddy.site_acceptable:
+            - name: notes
+            - site:
+                domains: [notes.example.org]
+                upstream: 127.0.0.1:20123
+    """
+    try:
+        __salt__["caddy.site_differences"](name, site)
+    except (CommandExecutionError, SaltInvocationError) as error:
+        return __utils__["results.failed"](name, str(error))
+    return __utils__["results.unchanged"](name, f"Caddy has nothing against the site of service {name}")
+
+
 def site_absent(name):
     """
     Ensure Caddy serves no site of a service. A file of that name which this tree did not write stays.

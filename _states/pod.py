@@ -47,7 +47,7 @@ ERRORS = (CommandExecutionError, SaltInvocationError)
 
 def declared(name, units, timers=(), at_boot=True):
     """
-    Ensure all Quadlet files and timers of a service are there, and none that are declared no more.
+    Ensure all Quadlet files and timers of a service are there.
 
     name
         Name of the service.
@@ -66,7 +66,7 @@ def declared(name, units, timers=(), at_boot=True):
     at_boot
         False: nothing of it starts at boot.
 
-    Nothing starts here, the timers neither: see ``pod.started``. What is declared no more is stopped and removed.
+    Nothing starts or stops here, the timers neither: see ``pod.started``.
     Fails, and writes nothing, if Podman's generator does not accept the files.
 
     .. code-block:: yaml
@@ -104,7 +104,7 @@ def declared(name, units, timers=(), at_boot=True):
     return __utils__["results.changed"](name, changes, f"The pod of {name} is declared so")
 
 
-def started(name, files, postgres=False):
+def started(name, files, postgres=False, units=None, timers=(), rollback=False):
     """
     Ensure a service is about to run with exactly what is declared for it, and its timers are on. Waits for nothing.
 
@@ -116,6 +116,12 @@ def started(name, files, postgres=False):
 
     postgres
         Whether the service has a database: it is dumped (``postgres_tenant.dump``) before another image meets it.
+
+    units, timers
+        As for ``pod.declared``: what the service has besides is stopped and removed. None: nothing is.
+
+    rollback
+        Whether the last healthy generation is put back if it cannot be started.
 
     What is restarted is what ``quadlet.running`` would restart. Images are fetched before anything is stopped. Fails,
     and stops nothing, if one cannot be had or the dump fails.
@@ -129,7 +135,7 @@ def started(name, files, postgres=False):
             - postgres: true
     """
     try:
-        changes = __salt__["pod.start_changes"](name, files, postgres)
+        changes = __salt__["pod.start_changes"](name, files, postgres, units, timers)
         if not changes:
             return __utils__["results.unchanged"](name, f"{name} runs as declared")
         if __opts__["test"]:
@@ -137,14 +143,15 @@ def started(name, files, postgres=False):
             missing = __salt__["quadlet.missing_images"](files)
             hint = f"; not on this host yet: {', '.join(missing)}" if missing else ""
             return __utils__["results.planned"](name, changes, f"{name} would be started{hint}")
-        done = __salt__["pod.start"](name, files, postgres)
+        done = __salt__["pod.start"](name, files, postgres, units, timers)
     except ERRORS as error:
-        return __utils__["results.failed"](name, str(error))
+        back = _put_back(name) if rollback and not __opts__["test"] else ""
+        return __utils__["results.failed"](name, f"{error}{back}")
     dump = f"; its database is saved in {done['dump']}" if done["dump"] else ""
     return __utils__["results.changed"](name, done["changes"], f"{name} is being started{dump}")
 
 
-def healthy(name, files, url=None, timeout=120, rollback=True, digest=None, values=None):
+def healthy(name, files, url=None, timeout=120, rollback=True, digest=None, values=None, ground=None):
     """
     Ensure a service is healthy: all units run, health commands succeed, and it answers over HTTP.
 
@@ -166,6 +173,9 @@ def healthy(name, files, url=None, timeout=120, rollback=True, digest=None, valu
     values
         The service's composed environment values, as for ``secret.values_present``: they are taken back as well.
 
+    ground
+        What it stands on, as for ``generation.keep``: account, database, Valkey user, private sockets. Likewise.
+
     When it is healthy, it is kept as the last healthy generation. If it is not, and differs from that generation, the
     generation is put back and started, and the state fails with the reason. Without one, the first time, it is left as
     it is for a look. A service that nobody has changed is restarted.
@@ -185,15 +195,15 @@ def healthy(name, files, url=None, timeout=120, rollback=True, digest=None, valu
         found = __salt__["pod_health.look"](name, files, url)
         changes = {}
         if found:
-            found, changes = _made_healthy(name, files, url, timeout, values)
+            found, changes = _made_healthy(name, files, url, timeout, (values, ground))
         if not found:
-            __salt__["generation.keep"](name, values)
+            __salt__["generation.keep"](name, values, ground)
             if changes:
                 return __utils__["results.changed"](name, changes, f"{name} is healthy again")
             return __utils__["results.unchanged"](name, f"{name} is healthy")
         since = __context__.get(STARTED, {}).get(name)
         reason = __salt__["pod_health.explain"](name, files, found, since)
-        if rollback and __salt__["generation.differs"](name, values):
+        if rollback and __salt__["generation.differs"](name, values, ground):
             return _roll_back(name, url, timeout, digest, reason)
     except ERRORS as error:
         return __utils__["results.failed"](name, str(error))
@@ -236,18 +246,18 @@ def refused(name, reason):
     except ERRORS as error:
         return __utils__["results.failed"](name, f"{said} cannot run either: {error}\n{reason}", changes)
     now = "runs" if not changes else "would be put right" if __opts__["test"] else "is put right"
-    return __utils__["results.failed"](name, f"{said} {now}.\n{reason}", {} if __opts__["test"] else changes)
+    return __utils__["results.failed"](name, f"{said} {now}.\n{reason}", changes)
 
 
-def stopped(name, files=()):
+def stopped(name, units=None, timers=()):
     """
     Ensure nothing of a service runs, its timers neither. Its files stay.
 
     name
         Name of the service.
 
-    files
-        Not needed: what belongs to the service is known by its label.
+    units, timers
+        As for ``pod.declared``: what the service has besides is removed. None: nothing is.
 
     That it does not start at boot is for ``pod.declared`` to say: ``at_boot: false``.
 
@@ -260,11 +270,13 @@ def stopped(name, files=()):
     try:
         running = __salt__["pod.running"](name)
         changes = {unit: {"old": state, "new": "inactive"} for unit, state in running.items()}
+        changes.update(__salt__["pod.undeclared"](name, units, timers))
         if not changes:
             return __utils__["results.unchanged"](name, f"Nothing of {name} runs")
         if __opts__["test"]:
             return __utils__["results.planned"](name, changes, f"{name} would be stopped")
         __salt__["pod.stop"](name)
+        __salt__["pod.remove_undeclared"](name, units, timers)
         left = __salt__["pod.running"](name)
     except ERRORS as error:
         return __utils__["results.failed"](name, str(error))
@@ -324,14 +336,26 @@ def _plan_healthy(name, files, url):
     )
 
 
-def _made_healthy(name, files, url, timeout, values):
+def _made_healthy(name, files, url, timeout, definition):
     """Wait; and restart what nobody has touched. Returns what is still wrong, and the changes."""
-    touched = name in __context__.get(STARTED, {}) or __salt__["generation.differs"](name, values)
+    touched = name in __context__.get(STARTED, {}) or __salt__["generation.differs"](name, *definition)
     found = __salt__["pod_health.wait"](name, files, url, timeout if touched else SETTLE)
     if not found or touched:
         return found, {}
     changes = __salt__["pod.restart"](name, files)
     return __salt__["pod_health.wait"](name, files, url, timeout), changes
+
+
+def _put_back(name):
+    """Let the last healthy generation run on, in words for a comment: nobody has seen the new one."""
+    try:
+        if not __salt__["generation.show"](name):
+            return ""
+        __salt__["generation.restore"](name)
+        __salt__["pod.start"](name, __salt__["pod.files"](name))
+    except ERRORS as error:
+        return f"\nThe last healthy one could not be put back: {error}"
+    return "\nThe last healthy one runs on. The next run tries again."
 
 
 def _roll_back(name, url, timeout, digest, reason):

@@ -129,16 +129,14 @@ def absent(name, target, kind=None):
 
 def all_present(name, sockets):
     """
-    Ensure a service has exactly these private sockets: others of its name are removed.
+    Ensure a service has these private sockets. Others of its name stay: see ``private_socket.all_absent``.
 
     name
         Name of the service.
 
     sockets
         A list of what ``private_socket.present`` takes besides the name; an
-        empty one for a service that has none, or none any more.
-
-    A socket that is no longer declared is removed at once: whoever still uses it is about to be restarted, or gone.
+        empty one for a service that has none.
 
     .. code-block:: yaml
 
@@ -151,24 +149,56 @@ def all_present(name, sockets):
                 group: postgres-clients
                 daemon: postgresql@17-main.service
     """
-    changes = {}
+    return _converge_all(
+        name,
+        differences=lambda: _of_all("private_socket.differences", name, sockets),
+        apply=lambda: _of_all("private_socket.create", name, sockets),
+        fine=f"{name} has its private sockets",
+        plan=f"{name}'s private sockets would be made",
+    )
+
+
+def all_absent(name):
+    """
+    Ensure a service has no private sockets. The containers that use them should be gone before.
+
+    name
+        Name of the service.
+
+    .. code-block:: yaml
+
+        The service wiki has no private sockets:
+          private_socket.all_absent:
+            - name: wiki
+    """
+
+    def there():
+        return __salt__["private_socket.undeclared"](name, [])
+
+    return _converge_all(
+        name,
+        differences=lambda: _of_all("private_socket.remnants", name, there()),
+        apply=lambda: _of_all("private_socket.remove", name, there()),
+        fine=f"{name} has no private sockets",
+        plan=f"{name}'s private sockets would be removed",
+    )
+
+
+def _of_all(function, name, sockets):
+    return {thing: change for one in sockets for thing, change in __salt__[function](name, **one).items()}
+
+
+def _converge_all(name, differences, apply, fine, plan):
     try:
-        for socket in sockets:
-            changes.update(__salt__["private_socket.differences"](name, **socket))
-        stale = __salt__["private_socket.undeclared"](name, [socket["target"] for socket in sockets])
-        for target in stale:
-            changes.update(__salt__["private_socket.remnants"](name, **target))
+        changes = differences()
         if not changes:
-            return __utils__["results.unchanged"](name, f"{name} has the private sockets it is to have")
+            return __utils__["results.unchanged"](name, fine)
         if __opts__["test"]:
-            return __utils__["results.planned"](name, changes, f"{name}'s private sockets would be made or removed")
-        for socket in sockets:
-            __salt__["private_socket.create"](name, **socket)
-        for target in stale:
-            __salt__["private_socket.remove"](name, **target)
-        left = [key for socket in sockets for key in __salt__["private_socket.differences"](name, **socket)]
+            return __utils__["results.planned"](name, changes, plan)
+        apply()
+        left = differences()
     except (CommandExecutionError, SaltInvocationError) as error:
         return __utils__["results.failed"](name, str(error))
     if left:
-        return __utils__["results.failed"](name, f"made, and still differs in {', '.join(sorted(left))}", changes)
-    return __utils__["results.changed"](name, changes, f"{name} has the private sockets it is to have")
+        return __utils__["results.failed"](name, f"changed, and still differs in {', '.join(sorted(left))}", changes)
+    return __utils__["results.changed"](name, changes, fine)

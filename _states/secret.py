@@ -2,8 +2,8 @@
 Secrets that a service needs: there, and in Podman's hands. No result ever shows a value.
 
 Names keep services and kinds apart: ``SERVICE.SECRET`` is a secret,
-``SERVICE.CONTAINER.VARIABLE`` a value composed of secrets and text. The states
-for all of a service's remove what has such a name and is declared no more.
+``SERVICE.CONTAINER.VARIABLE`` a value composed of secrets and text. What has
+such a name and is declared no more is for ``leftovers.absent`` to remove.
 """
 
 from salt.exceptions import CommandExecutionError, SaltInvocationError
@@ -81,7 +81,7 @@ def absent(name):
 
 def all_present(name, secrets=None):
     """
-    Ensure a service has exactly the given secrets, each in its root-only file and with the same value in Podman.
+    Ensure a service has the given secrets, each in its root-only file and with the same value in Podman.
 
     A generated one is made at first use and stays, whatever becomes of length
     and alphabet; ``salt-call secret.renew`` replaces it. One from the pillar or
@@ -96,8 +96,7 @@ def all_present(name, secrets=None):
         default, ``hex``, ``letters``, ``digits``, ``alphanumeric``, or the
         characters themselves), ``pillar`` (path, keys separated by colons; a
         value ``sdb://...`` is looked up) and ``file`` (absolute path; only root
-        may be able to read it). All of the service's secrets are in it, those
-        for the databases too: what is not in it is removed.
+        may be able to read it). Those for the databases are among them.
 
     .. code-block:: yaml
 
@@ -115,7 +114,7 @@ def all_present(name, secrets=None):
 
 def values_present(name, values=None):
     """
-    Ensure Podman has exactly the given composed values of a service, as secrets for environment variables.
+    Ensure Podman has the given composed values of a service, as secrets for environment variables.
 
     Compared by value: one that is right is not touched, since its container
     would restart.

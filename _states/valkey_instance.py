@@ -46,6 +46,29 @@ def present(name, memory=None, settings=None):
     )
 
 
+def stopped(name):
+    """
+    Ensure a service's own Valkey does not run, neither now nor at boot. Its files and data stay.
+
+    name
+        The service.
+
+    An instance that somebody else has made is left alone.
+
+    .. code-block:: yaml
+
+        wiki's own Valkey is stopped:
+          valkey_instance.stopped:
+            - name: wiki
+    """
+    return _converge(
+        name,
+        differences=lambda: __salt__["valkey_instance.running"](name),
+        apply=lambda: __salt__["valkey_instance.stop"](name),
+        fine=f"No Valkey of {name}'s own runs",
+    )
+
+
 def absent(name, data="keep"):
     """
     Ensure a service has no Valkey of its own: unit, configuration, users and socket directory are gone.

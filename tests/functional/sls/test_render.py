@@ -94,6 +94,19 @@ def test_states_exist_and_take_their_arguments(minion, release, site):
     assert problems == []
 
 
+def test_slots_name_functions_that_are_there(minion):
+    """One that is not would be passed on as text, and the state would succeed with it."""
+    host = minion("trixie", *SITES["everything"])
+    slots = {
+        value.removeprefix("__slot__:salt:").partition("(")[0]
+        for chunk in lowstate(host)
+        for value in chunk.values()
+        if isinstance(value, str) and value.startswith("__slot__")
+    }
+    assert "catalogue.part" in slots
+    assert [slot for slot in slots if slot not in host.modules] == []
+
+
 @pytest.mark.parametrize("site", SITES.values(), ids=SITES)
 def test_requisites_point_at_states_that_are_there(minion, site):
     chunks = lowstate(minion("trixie", *site))

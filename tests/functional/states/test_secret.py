@@ -87,13 +87,15 @@ def test_a_service_s_secrets_go_through_their_whole_life(apply, store, tmp_path)
     assert "PLANTED" not in repr([plans, done, gone])
 
 
-def test_what_is_declared_no_more_goes_and_what_stays_is_not_touched(apply, store, tmp_path):
+def test_what_is_declared_no_more_stays_until_it_is_taken_away_and_nothing_else_is_touched(
+    apply, modules, store, tmp_path
+):
     apply("secret.all_present", test=False, name="notes", secrets=SECRETS)
     apply("secret.values_present", test=False, name="notes", values=VALUES)
     before = (tmp_path / "storage/secrets/secrets.json").read_text()
-    fewer = {"name": "notes", "values": VALUES[1:]}
-    assert apply("secret.values_present", test=False, **fewer)["changes"].keys() == {"podman secret notes.web.URL"}
-    assert apply("secret.all_present", test=False, name="notes", secrets=SECRETS[:1])["result"] is True
+    assert apply("secret.values_present", test=False, name="notes", values=VALUES[1:])["changes"] == {}
+    assert apply("secret.all_present", test=False, name="notes", secrets=SECRETS[:1])["changes"] == {}
+    modules["secret.remove_undeclared"]("notes", SECRETS[:1], VALUES[1:])
     assert set(store()) == {"notes.token", "notes.web.TOKEN"}
     identities = json.loads((tmp_path / "storage/secrets/secrets.json").read_text())["idToName"]
     assert identities.items() <= json.loads(before)["idToName"].items()

@@ -107,6 +107,50 @@ def test_without_a_generation_nothing_differs_from_it(host):
     assert not generation.differs("notes")
 
 
+def test_a_timer_that_came_with_the_refused_definition_goes_with_it(notes):
+    later = {**TIMERS[0], "name": "notes-later"}
+    pod.declare("notes", [*UNITS, CLEANUP, {**CLEANUP, "name": "notes-later"}], [*TIMERS, later])
+    generation.restore("notes")
+    assert generation.deviations("notes") == {}
+    assert list(stored()["timers"]) == ["notes-cleanup.timer"]
+
+
+class Ground:
+    """An account, a database and a private socket that remember what they were told last."""
+
+    def __init__(self, salt):
+        self.told = {}
+        for part, (differences, apply) in generation.GROUND.items():
+            salt[differences] = lambda _name, part=part, **wanted: self.differences(part, wanted)
+            salt[apply] = lambda _name, part=part, **wanted: self.told.update({part: wanted})
+
+    def differences(self, part, wanted):
+        return {} if self.told.get(part) == wanted else {"options": {"old": self.told.get(part), "new": wanted}}
+
+
+GROUND = {
+    "account": {"user": "notes", "uid": None, "home": "/opt/notes", "groups": [], "directories": []},
+    "postgres": {"role": "notes", "auth": "scram"},
+    "valkey": {"isolation": "instance", "memory": 64, "prefix": ""},
+    "private_sockets": [{"target": "/run/postgresql/.s.PGSQL.5432", "user": "notes"}],
+}
+
+
+def test_what_a_service_stands_on_is_put_back_too(notes):
+    ground = Ground(notes.salt)
+    assert generation.keep("notes", VALUES, GROUND)
+    assert not generation.differs("notes", VALUES, GROUND)
+    other = {**GROUND, "postgres": {**GROUND["postgres"], "auth": "peer"}, "private_sockets": []}
+    assert generation.differs("notes", VALUES, other)
+    changes = generation.restore("notes")
+    assert {thing for thing in changes if thing.endswith(": options")} == {
+        f"{part}: options" for part in generation.GROUND
+    }
+    assert ground.told["database"]["auth"] == "scram"
+    assert ground.told["Valkey of its own"] == {"memory": 64}
+    assert generation.deviations("notes") == {}
+
+
 def test_a_generation_is_put_back_as_a_whole(notes):
     before = {path.name: path.read_text() for path in notes.folder.iterdir()}
     change(notes)
@@ -222,6 +266,7 @@ def test_what_is_gone_is_forgotten_and_its_images_lose_their_names(notes):
 
 def test_a_container_that_is_no_more_loses_its_image_name(notes):
     pod.declare("notes", UNITS)
+    pod.start("notes", FILES, units=UNITS)
     generation.keep("notes")
     assert "localhost/rick-infra/notes/notes-cleanup:healthy" not in notes.images
     assert TAG in notes.images

@@ -69,16 +69,39 @@ def test_all_files_are_checked_together_and_none_is_written_if_one_is_refused(ho
     assert list(host.folder.iterdir()) == []
 
 
-def test_what_is_declared_no_more_is_stopped_and_removed(notes):
-    pod.declare("notes", [*UNITS, CLEANUP, container("notes-worker")], TIMERS)
-    pod.start("notes", FILES)
-    changes = pod.differences("notes", UNITS)
-    assert pod.declare("notes", UNITS) == changes
+def test_what_is_declared_no_more_is_stopped_and_removed_at_the_start(notes):
+    more = [*UNITS, CLEANUP, container("notes-worker")]
+    pod.declare("notes", more, TIMERS)
+    pod.start("notes", FILES, units=more, timers=TIMERS)
+    pod.declare("notes", UNITS)
+    assert "notes-worker.service" in notes.containers
+    assert pod.differences("notes", UNITS) == {}
+    notes.options["test"] = True
+    planned = pod.start_changes("notes", FILES, units=UNITS)
+    notes.options["test"] = False
+    notes.context.clear()
+    assert pod.undeclared("notes", UNITS).keys() <= planned.keys()
+    assert pod.start("notes", FILES, units=UNITS)["changes"] == planned
     assert set(pod.files("notes")) == set(FILES)
     assert "notes-worker.service" not in notes.containers
     assert notes.systemd.get("notes-cleanup.timer") is None
     assert timers.present() == {}
-    assert pod.differences("notes", UNITS) == {}
+    assert pod.undeclared("notes", UNITS) == {}
+    assert pod.start_changes("notes", FILES, units=UNITS) == {}
+
+
+def test_what_is_declared_no_more_runs_on_while_an_image_cannot_be_had(notes):
+    units = [*UNITS[:-1], {**changed(Image="registry.test/new:1")[-1], "name": "notes-app"}]
+    pod.declare("notes", units)
+    notes.utils["quadlet_podman.pull"] = refuse
+    with pytest.raises(CommandExecutionError, match="no such image"):
+        pod.start("notes", ["notes.pod", "notes-app.container"], units=units)
+    assert notes.containers["notes-web.service"]["state"] == "running"
+    assert notes.done == []
+
+
+def refuse(*_):
+    raise CommandExecutionError("no such image")
 
 
 def test_a_plan_is_what_the_run_does(host):

@@ -265,11 +265,17 @@ def test_declared_no_more_is_removed_and_nobody_else_s_is(podman):
     podman.store["notes.web.URL"] = b"composed"
     (file("notes.a").parent / ".notes.a.x1y2").write_text("a killed run's")
     secret.__context__.clear()
-    assert set(converge([{"name": "notes.b", "generate": {}}])) == {
+    left = [{"name": "notes.b", "generate": {}}]
+    values = [{"name": "notes.web.URL", "parts": [{"text": "composed"}]}]
+    assert converge(left) == {}
+    gone = secret.undeclared("notes", left, values)
+    assert set(gone) == {
         "podman secret notes.a",
         secret.path("notes.a"),
         f"{file('notes.a').parent}/.notes.a.x1y2",
     }
+    assert secret.remove_undeclared("notes", left, values) == gone
+    assert secret.undeclared("notes", left, values) == {}
     assert sorted(podman.store) == ["note.a", "note.b", "notes-2.a", "notes-2.b", "notes.b", "notes.web.URL"]
     assert secret_files.names() == [
         "note.a", "note.b", "notes-2.a", "notes-2.b", "notes.b", "valkey-administrator", "valkey-notes",
@@ -389,7 +395,9 @@ def test_values_declared_no_more_are_removed_and_secrets_are_not(podman):
     converge([{"name": "notes-2.token", "generate": {}}], "notes-2")
     secret.values_apply("notes", [URL, PLAIN])
     secret.values_apply("notes-2", [{"name": "notes-2.web.X", "parts": [{"text": "x"}]}])
-    assert secret.values_apply("notes", [PLAIN]) == {"podman secret notes.web.URL": {"old": "there", "new": None}}
+    assert secret.values_apply("notes", [PLAIN]) == {}
+    gone = secret.remove_undeclared("notes", [GENERATED], [PLAIN])
+    assert gone == {"podman secret notes.web.URL": {"old": "there", "new": None}}
     assert sorted(podman.store) == ["notes-2.token", "notes-2.web.X", "notes.token", "notes.web.PLAIN"]
 
 

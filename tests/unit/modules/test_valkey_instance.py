@@ -251,6 +251,24 @@ def test_it_goes_with_all_but_the_data_that_are_to_stay(host, running, place, da
     assert instances.list_() == ([{"name": NAME, "declared": False, "data": True}] if data == "keep" else [])
 
 
+def test_it_is_stopped_with_all_that_it_has_and_starts_again(host, running, place):
+    plan = instances.running(NAME)
+    assert set(plan) == {place["unit"], f"{place['unit']} at boot"}
+    assert instances.stop(NAME) == plan
+    assert host.systemd.acted == ["disable", "stop"]
+    assert instances.running(NAME) == {}
+    assert Path(place["config_file"]).exists()
+    instances.apply(NAME, memory=64)
+    assert set(instances.running(NAME)) == set(plan)
+
+
+def test_what_is_not_there_or_not_ours_is_not_stopped(host, place):
+    assert instances.running(NAME) == {}
+    Path(place["config_file"]).write_text("port 0\n")
+    assert instances.stop(NAME) == {}
+    assert host.systemd.acted == []
+
+
 def test_a_removal_that_was_killed_is_taken_up(host, running, place):
     host.systemd.act("stop", [place["unit"]])
     Path(place["acl_file"]).unlink()

@@ -110,3 +110,16 @@ def test_bad_input_fails_in_a_plan_too_and_changes_nothing(apply, test):
     result = apply("site_present", host, test)
     assert (result["result"], host.acted) == (False, [])
     assert "service notes: site: domains" in result["comment"]
+
+
+@pytest.mark.parametrize("test", [True, False])
+def test_a_site_is_judged_before_anything_is_changed(monkeypatch, results, test):
+    host = Host()
+    for name, value in (("__salt__", host.functions()), ("__utils__", results), ("__opts__", {"test": test})):
+        monkeypatch.setattr(caddy, name, value, raising=False)
+    answer = caddy.site_acceptable("notes", STATES["site_present"]["site"])
+    assert (answer["result"], answer["changes"], host.acted) == (True, {}, [])
+    host.error = SaltInvocationError("service notes: site: unrecognized directive")
+    answer = caddy.site_acceptable("notes", STATES["site_present"]["site"])
+    assert (answer["result"], answer["changes"], host.acted) == (False, {}, [])
+    assert "unrecognized directive" in answer["comment"]

@@ -291,11 +291,31 @@ def test_a_plan_names_the_images_that_are_missing(notes):
 
 def test_a_service_is_stopped_and_stays_so(notes):
     notes.options["test"] = True
-    planned = states.stopped("notes", FILES)
+    planned = states.stopped("notes", UNITS)
     assert planned["result"] is None
     notes.options["test"] = False
-    assert states.stopped("notes", FILES)["changes"] == planned["changes"]
-    assert states.stopped("notes", FILES)["changes"] == {}
+    assert states.stopped("notes", UNITS)["changes"] == planned["changes"]
+    assert states.stopped("notes", UNITS)["changes"] == {}
+    assert set(pod.files("notes")) == set(FILES)
+
+
+def test_a_new_definition_that_cannot_be_started_leaves_the_last_healthy_one(notes):
+    before = {path.name: path.read_text() for path in notes.folder.iterdir()}
+
+    def no_image(*_):
+        raise CommandExecutionError("registry.test: no such image")
+
+    notes.utils["quadlet_podman.pull"] = no_image
+    notes.context.clear()
+    units = [*changed(Image="registry.test/new:1"), CLEANUP]
+    states.declared("notes", units, TIMERS)
+    answer = states.started("notes", FILES, units=units, timers=TIMERS, rollback=True)
+    assert answer["result"] is False
+    for words in ("no such image", "The last healthy one runs on"):
+        assert words in answer["comment"]
+    assert {path.name: path.read_text() for path in notes.folder.iterdir()} == before
+    assert generation.refused("notes", "d") is None
+    assert notes.containers["notes-web.service"]["state"] == "running"
 
 
 def test_a_service_is_removed_as_planned(notes):

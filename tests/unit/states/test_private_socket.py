@@ -126,10 +126,13 @@ class Sockets:
         return {target: {"old": kind, "new": None}}
 
     def create(self, _name, target, **_):
+        changes = self.differences(_name, target)
         self.there.add(target)
+        return changes
 
     def remove(self, _name, target, kind):
         self.there.discard(target)
+        return {target: {"old": kind, "new": None}}
 
 
 @pytest.fixture
@@ -146,13 +149,25 @@ OTHER = "/run/valkey/valkey.sock"
 
 
 @BOTH_MODES
-def test_all_of_a_services_sockets_are_made_and_others_of_its_name_removed(monkeypatch, sockets, test_mode):
+def test_all_of_a_services_sockets_are_made_and_others_of_its_name_stay(monkeypatch, sockets, test_mode):
     monkeypatch.setitem(states.__opts__, "test", test_mode)
     sockets.there = {OTHER}
     answer = states.all_present("notes", WANTED)
     assert answer["result"] is (None if test_mode else True)
+    assert set(answer["changes"]) == {TARGET}
+    assert sockets.there == ({OTHER} if test_mode else {OTHER, TARGET})
+
+
+@BOTH_MODES
+def test_all_of_a_services_sockets_are_removed(monkeypatch, sockets, test_mode):
+    monkeypatch.setitem(states.__opts__, "test", test_mode)
+    sockets.there = {OTHER, TARGET}
+    answer = states.all_absent("notes")
+    assert answer["result"] is (None if test_mode else True)
     assert set(answer["changes"]) == {TARGET, OTHER}
-    assert sockets.there == ({OTHER} if test_mode else {TARGET})
+    assert sockets.there == ({OTHER, TARGET} if test_mode else set())
+    if not test_mode:
+        assert states.all_absent("notes")["changes"] == {}
 
 
 @BOTH_MODES
@@ -165,7 +180,7 @@ def test_sockets_that_are_as_declared_are_left_alone(monkeypatch, sockets, test_
 
 
 def test_a_socket_that_is_made_and_still_differs_is_a_failure(monkeypatch, sockets):
-    monkeypatch.setitem(states.__salt__, "private_socket.create", lambda *_, **__: None)
+    monkeypatch.setitem(states.__salt__, "private_socket.create", lambda *_, **__: {})
     answer = states.all_present("notes", WANTED)
     assert answer["result"] is False
     assert TARGET in answer["comment"]
