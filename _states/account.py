@@ -5,8 +5,6 @@ The user cannot log in. Its comment says which service it belongs to, and
 accounts without that comment are never touched.
 """
 
-from salt.exceptions import CommandExecutionError, SaltInvocationError
-
 
 def present(name, uid=None, home=None, groups=None, directories=None):
     """
@@ -47,19 +45,14 @@ def present(name, uid=None, home=None, groups=None, directories=None):
                   owner: notes
     """
     given = (name, uid, home, groups, directories)
-    try:
-        changes = __salt__["account.differences"](*given)
-        if not changes:
-            return __utils__["results.unchanged"](name, f"The account {name} is as declared")
-        if __opts__["test"]:
-            return __utils__["results.planned"](name, changes, f"The account {name} would be made or repaired")
-        changes = __salt__["account.create"](*given)
-        left = __salt__["account.differences"](*given)
-    except (CommandExecutionError, SaltInvocationError) as error:
-        return __utils__["results.failed"](name, str(error))
-    if left:
-        return __utils__["results.failed"](name, f"Not as declared after all: {', '.join(left)}", changes)
-    return __utils__["results.changed"](name, changes, f"The account {name} is as declared")
+    return __utils__["results.converge"](
+        name,
+        __opts__["test"],
+        differences=lambda: __salt__["account.differences"](*given),
+        apply=lambda: __salt__["account.create"](*given),
+        fine=f"The account {name} is as declared",
+        plan=f"The account {name} would be made or repaired",
+    )
 
 
 def absent(name, home=None, data="keep"):
@@ -88,20 +81,13 @@ def absent(name, home=None, data="keep"):
             - name: notes
             - data: archive
     """
-    try:
-        changes = __salt__["account.remnants"](name, home, data)
-        if not changes:
-            return __utils__["results.unchanged"](name, f"No account of service {name} can be used on this host")
-        if __opts__["test"]:
-            return __utils__["results.planned"](name, changes, f"The account {name} would be {_done(data)}")
-        __salt__["account.remove"](name, home, data)
-        left = __salt__["account.remnants"](name, home, data)
-    except (CommandExecutionError, SaltInvocationError) as error:
-        return __utils__["results.failed"](name, str(error))
-    if left:
-        return __utils__["results.failed"](name, f"Still there: {', '.join(left)}", changes)
-    return __utils__["results.changed"](name, changes, f"The account {name} is {_done(data)}")
-
-
-def _done(data):
-    return {"keep": "locked", "archive": "removed, with its files in an archive", "delete": "deleted"}[data]
+    ends = {"keep": "locked", "archive": "removed, with its files in an archive", "delete": "deleted"}
+    return __utils__["results.converge"](
+        name,
+        __opts__["test"],
+        differences=lambda: __salt__["account.remnants"](name, home, data),
+        apply=lambda: __salt__["account.remove"](name, home, data),
+        fine=f"No account of service {name} can be used on this host",
+        plan=f"The account {name} would be {ends.get(data)}",
+        done=f"The account {name} is {ends.get(data)}",
+    )

@@ -29,8 +29,9 @@ def configuration_present(name, text):
             - require:
               - debian_packages: Caddy is installed
     """
-    return _converge(
+    return __utils__["results.converge"](
         name,
+        __opts__["test"],
         differences=lambda: __salt__["caddy.configuration_differences"](text, check=__opts__["test"]),
         apply=lambda: __salt__["caddy.configuration_apply"](text),
         fine="Caddy has its configuration",
@@ -78,8 +79,9 @@ def site_present(name, site):
             - require:
               - sls: infra.caddy
     """
-    return _converge(
+    return __utils__["results.converge"](
         name,
+        __opts__["test"],
         differences=lambda: __salt__["caddy.site_differences"](name, site, check=__opts__["test"]),
         apply=lambda: __salt__["caddy.site_apply"](name, site),
         fine=f"Service {name} has its site",
@@ -126,27 +128,11 @@ def site_absent(name):
           caddy.site_absent:
             - name: notes
     """
-    return _converge(
+    return __utils__["results.converge"](
         name,
+        __opts__["test"],
         differences=lambda: __salt__["caddy.site_remnants"](name),
         apply=lambda: __salt__["caddy.site_remove"](name),
         fine=f"Service {name} has no site",
         plan=f"Service {name} would have no site",
     )
-
-
-def _converge(name, differences, apply, fine, plan):
-    """Read, plan, gate, act, read back."""
-    try:
-        changes = differences()
-        if not changes:
-            return __utils__["results.unchanged"](name, fine)
-        if __opts__["test"]:
-            return __utils__["results.planned"](name, changes, plan)
-        apply()
-        left = differences()
-    except (CommandExecutionError, SaltInvocationError) as error:
-        return __utils__["results.failed"](name, str(error))
-    if left:
-        return __utils__["results.failed"](name, f"Changed, and still different: {', '.join(left)}", changes)
-    return __utils__["results.changed"](name, changes, fine)

@@ -2,8 +2,6 @@
 The end of a change: what a service does not declare any more goes, once it is healthy without it.
 """
 
-from salt.exceptions import CommandExecutionError, SaltInvocationError
-
 
 def absent(name, service):
     """
@@ -29,16 +27,12 @@ def absent(name, service):
             - require:
               - pod: Service notes is healthy
     """
-    try:
-        changes = __salt__["leftovers.of"](name, service)
-        if not changes:
-            return __utils__["results.unchanged"](name, f"{name} has nothing that it does not declare")
-        if __opts__["test"]:
-            return __utils__["results.planned"](name, changes, f"What {name} does not declare would be removed")
-        __salt__["leftovers.remove"](name, service)
-        left = __salt__["leftovers.of"](name, service)
-    except (CommandExecutionError, SaltInvocationError) as error:
-        return __utils__["results.failed"](name, str(error))
-    if left:
-        return __utils__["results.failed"](name, f"removed, and still there: {', '.join(sorted(left))}", changes)
-    return __utils__["results.changed"](name, changes, f"What {name} does not declare is removed")
+    return __utils__["results.converge"](
+        name,
+        __opts__["test"],
+        differences=lambda: __salt__["leftovers.of"](name, service),
+        apply=lambda: __salt__["leftovers.remove"](name, service),
+        fine=f"{name} has nothing that it does not declare",
+        plan=f"What {name} does not declare would be removed",
+        done=f"What {name} does not declare is removed",
+    )

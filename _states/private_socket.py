@@ -149,8 +149,9 @@ def all_present(name, sockets):
                 group: postgres-clients
                 daemon: postgresql@17-main.service
     """
-    return _converge_all(
+    return __utils__["results.converge"](
         name,
+        __opts__["test"],
         differences=lambda: _of_all("private_socket.differences", name, sockets),
         apply=lambda: _of_all("private_socket.create", name, sockets),
         fine=f"{name} has its private sockets",
@@ -175,8 +176,9 @@ def all_absent(name):
     def there():
         return __salt__["private_socket.undeclared"](name, [])
 
-    return _converge_all(
+    return __utils__["results.converge"](
         name,
+        __opts__["test"],
         differences=lambda: _of_all("private_socket.remnants", name, there()),
         apply=lambda: _of_all("private_socket.remove", name, there()),
         fine=f"{name} has no private sockets",
@@ -186,19 +188,3 @@ def all_absent(name):
 
 def _of_all(function, name, sockets):
     return {thing: change for one in sockets for thing, change in __salt__[function](name, **one).items()}
-
-
-def _converge_all(name, differences, apply, fine, plan):
-    try:
-        changes = differences()
-        if not changes:
-            return __utils__["results.unchanged"](name, fine)
-        if __opts__["test"]:
-            return __utils__["results.planned"](name, changes, plan)
-        apply()
-        left = differences()
-    except (CommandExecutionError, SaltInvocationError) as error:
-        return __utils__["results.failed"](name, str(error))
-    if left:
-        return __utils__["results.failed"](name, f"changed, and still differs in {', '.join(sorted(left))}", changes)
-    return __utils__["results.changed"](name, changes, fine)

@@ -160,32 +160,23 @@ def all_absent(name, keep_files=False):
           secret.all_absent:
             - name: notes
     """
-    try:
-        changes = __salt__["secret.all_remnants"](name, keep_files)
-        if not changes:
-            return __utils__["results.unchanged"](name, f"There are no secrets of service {name}")
-        if __opts__["test"]:
-            return __utils__["results.planned"](name, changes, f"The secrets of service {name} would be removed")
-        __salt__["secret.all_remove"](name, keep_files)
-        left = __salt__["secret.all_remnants"](name, keep_files)
-    except (CommandExecutionError, SaltInvocationError) as error:
-        return __utils__["results.failed"](name, str(error))
-    if left:
-        return __utils__["results.failed"](name, f"Still there: {', '.join(left)}", changes)
-    return __utils__["results.changed"](name, changes, f"The secrets of service {name} are removed")
+    return __utils__["results.converge"](
+        name,
+        __opts__["test"],
+        differences=lambda: __salt__["secret.all_remnants"](name, keep_files),
+        apply=lambda: __salt__["secret.all_remove"](name, keep_files),
+        fine=f"There are no secrets of service {name}",
+        plan=f"The secrets of service {name} would be removed",
+        done=f"The secrets of service {name} are removed",
+    )
 
 
 def _converge(kind, name, declared, what):
-    try:
-        changes = __salt__[f"secret.{kind}_differences"](name, declared or [])
-        if not changes:
-            return __utils__["results.unchanged"](name, f"{what} are there and delivered")
-        if __opts__["test"]:
-            return __utils__["results.planned"](name, changes, f"{what} would be made or delivered")
-        changes = __salt__[f"secret.{kind}_apply"](name, declared or [])
-        left = __salt__[f"secret.{kind}_differences"](name, declared or [])
-    except (CommandExecutionError, SaltInvocationError) as error:
-        return __utils__["results.failed"](name, str(error))
-    if left:
-        return __utils__["results.failed"](name, f"Not as declared after all: {', '.join(left)}", changes)
-    return __utils__["results.changed"](name, changes, f"{what} are there and delivered")
+    return __utils__["results.converge"](
+        name,
+        __opts__["test"],
+        differences=lambda: __salt__[f"secret.{kind}_differences"](name, declared or []),
+        apply=lambda: __salt__[f"secret.{kind}_apply"](name, declared or []),
+        fine=f"{what} are there and delivered",
+        plan=f"{what} would be made or delivered",
+    )

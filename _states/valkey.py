@@ -2,8 +2,6 @@
 Valkey's administrator and settings: in its files and in the running server, compared at each run.
 """
 
-from salt.exceptions import CommandExecutionError, SaltInvocationError
-
 
 def administrator_present(name):
     """
@@ -26,8 +24,9 @@ def administrator_present(name):
             - require:
               - pkg: Valkey is installed
     """
-    return _converge(
+    return __utils__["results.converge"](
         name,
+        __opts__["test"],
         differences=__salt__["valkey.administrator_differences"],
         apply=__salt__["valkey.administrator_apply"],
         fine="The administrator can log in, the default user cannot",
@@ -70,22 +69,6 @@ def settings_applied(name, settings):
     # A plan meets a server that is not there yet, or that the administrator's state would restart first.
     if __opts__["test"] and not __salt__["valkey.server"]()["administrator"]:
         return __utils__["results.unchanged"](name, "The server will read its settings when it starts")
-    return _converge(name, differences=differences, apply=apply, fine="The running server has its settings")
-
-
-def _converge(name, differences, apply, fine):
-    """Read, plan, gate, act, read back."""
-    try:
-        changes = differences()
-        if not changes:
-            return __utils__["results.unchanged"](name, fine)
-        if __opts__["test"]:
-            return __utils__["results.planned"](name, changes, f"Would change: {', '.join(changes)}")
-        apply()
-        remaining = differences()
-    except (CommandExecutionError, SaltInvocationError) as error:
-        return __utils__["results.failed"](name, str(error))
-    if remaining:
-        told = "; ".join(f"{what}: {change}" for what, change in remaining.items())
-        return __utils__["results.failed"](name, f"Changed, but still different: {told}", changes)
-    return __utils__["results.changed"](name, changes, fine)
+    return __utils__["results.converge"](
+        name, __opts__["test"], differences, apply, fine="The running server has its settings"
+    )

@@ -2,8 +2,6 @@
 A Valkey of its own for one service, and the way out.
 """
 
-from salt.exceptions import CommandExecutionError, SaltInvocationError
-
 
 def present(name, memory=None, settings=None):
     """
@@ -38,8 +36,9 @@ def present(name, memory=None, settings=None):
             - name: wiki
             - memory: 64
     """
-    return _converge(
+    return __utils__["results.converge"](
         name,
+        __opts__["test"],
         differences=lambda: __salt__["valkey_instance.differences"](name, memory, settings),
         apply=lambda: __salt__["valkey_instance.apply"](name, memory, settings),
         fine=f"{name} has a Valkey of its own",
@@ -61,8 +60,9 @@ def stopped(name):
           valkey_instance.stopped:
             - name: wiki
     """
-    return _converge(
+    return __utils__["results.converge"](
         name,
+        __opts__["test"],
         differences=lambda: __salt__["valkey_instance.running"](name),
         apply=lambda: __salt__["valkey_instance.stop"](name),
         fine=f"No Valkey of {name}'s own runs",
@@ -93,8 +93,9 @@ def absent(name, data="keep"):
             - data: archive
     """
     archives = []
-    result = _converge(
+    result = __utils__["results.converge"](
         name,
+        __opts__["test"],
         differences=lambda: __salt__["valkey_instance.remnants"](name, data),
         apply=lambda: archives.append(__salt__["valkey_instance.remove"](name, data)),
         fine=f"{name} has no Valkey of its own",
@@ -102,21 +103,3 @@ def absent(name, data="keep"):
     for path in filter(None, archives):
         result["changes"]["archive"] = {"old": None, "new": path}
     return result
-
-
-def _converge(name, differences, apply, fine):
-    """Read, plan, gate, act, read back."""
-    try:
-        changes = differences()
-        if not changes:
-            return __utils__["results.unchanged"](name, fine)
-        if __opts__["test"]:
-            return __utils__["results.planned"](name, changes, f"Would change: {', '.join(changes)}")
-        apply()
-        remaining = differences()
-    except (CommandExecutionError, SaltInvocationError) as error:
-        return __utils__["results.failed"](name, str(error))
-    if remaining:
-        told = "; ".join(f"{what}: {change}" for what, change in remaining.items())
-        return __utils__["results.failed"](name, f"Changed, but still different: {told}", changes)
-    return __utils__["results.changed"](name, changes, fine)

@@ -2,8 +2,6 @@
 Valkey users of services: in the ACL file, which is their only source, and in the running server.
 """
 
-from salt.exceptions import CommandExecutionError, SaltInvocationError
-
 
 def present(name, user=None):
     """
@@ -56,8 +54,9 @@ def present(name, user=None):
             __salt__["valkey.reachable"](name if (user or {}).get("isolation") == "instance" else None)
         return __salt__["valkey_user.differences"](name, user)
 
-    return _converge(
+    return __utils__["results.converge"](
         name,
+        __opts__["test"],
         differences=differences,
         apply=lambda: __salt__["valkey_user.apply"](name, user),
         fine=f"User {name} has its rules",
@@ -100,8 +99,9 @@ def absent(name, data="keep", prefix=None):
             __salt__["valkey.reachable"]()  # or nobody could say whether there are keys
         return __salt__["valkey_user.remnants"](name, data, prefix)
 
-    result = _converge(
+    result = __utils__["results.converge"](
         name,
+        __opts__["test"],
         differences=differences,
         apply=lambda: archives.append(__salt__["valkey_user.remove"](name, data, prefix)),
         fine=f"User {name} does not exist",
@@ -109,21 +109,3 @@ def absent(name, data="keep", prefix=None):
     if archives and archives[0] and "keys" in result["changes"]:
         result["changes"]["keys"]["new"] = f"archived: {archives[0]}"
     return result
-
-
-def _converge(name, differences, apply, fine):
-    """Read, plan, gate, act, read back."""
-    try:
-        changes = differences()
-        if not changes:
-            return __utils__["results.unchanged"](name, fine)
-        if __opts__["test"]:
-            return __utils__["results.planned"](name, changes, f"Would change: {', '.join(changes)}")
-        apply()
-        remaining = differences()
-    except (CommandExecutionError, SaltInvocationError) as error:
-        return __utils__["results.failed"](name, str(error))
-    if remaining:
-        told = "; ".join(f"{what}: {change}" for what, change in remaining.items())
-        return __utils__["results.failed"](name, f"Changed, but still different: {told}", changes)
-    return __utils__["results.changed"](name, changes, fine)

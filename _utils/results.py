@@ -1,5 +1,5 @@
 """
-The four answers a state can give.
+The four answers a state can give, and the usual way to one of them.
 
 Every state of this tree ends in exactly one of these calls, so that what a
 result looks like is decided in one place. ``changes`` maps what changed to
@@ -7,6 +7,8 @@ result looks like is decided in one place. ``changes`` maps what changed to
 """
 
 from pathlib import Path
+
+from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 
 def planned_files(running, directories):
@@ -58,3 +60,43 @@ def failed(name, comment, changes=None):
     ``changes`` holds what was done before the failure, if anything.
     """
     return {"name": name, "result": False, "changes": changes or {}, "comment": comment}
+
+
+def converge(name, test, differences, apply, fine, plan=None, done=None):
+    """
+    Read, plan, gate, act, read back: the course of a state that has nothing more to decide.
+
+    test
+        Whether this is a plan.
+
+    differences
+        A function that returns what is not as declared, ``{thing: change}``, ``{}`` if all is.
+
+    apply
+        A function that puts it right.
+
+    fine
+        What to say when all is as declared.
+
+    plan
+        What to say in a plan. Default: the things that would change.
+
+    done
+        What to say once it is put right. Default: ``fine``.
+
+    What the functions raise as CommandExecutionError or SaltInvocationError is the comment of a failure.
+    """
+    try:
+        changes = differences()
+        if not changes:
+            return unchanged(name, fine)
+        if test:
+            return planned(name, changes, plan or f"Would change: {', '.join(changes)}")
+        apply()
+        left = differences()
+    except (CommandExecutionError, SaltInvocationError) as error:
+        return failed(name, str(error))
+    if left:
+        told = "; ".join(f"{thing}: {change}" for thing, change in left.items())
+        return failed(name, f"Changed, and still different: {told}", changes)
+    return changed(name, changes, done or fine)

@@ -24,5 +24,5 @@ def results():
     module = load("utils", "results")
     return {
         f"results.{name}": getattr(module, name)
-        for name in ("planned_files", "unchanged", "planned", "changed", "failed")
+        for name in ("planned_files", "unchanged", "planned", "changed", "failed", "converge")
     }
