@@ -29,6 +29,18 @@ LARGEST = 1024 * 1024  # bytes; more is no entry but a mistake
 # What editors leave behind while they work: hidden files, and copies with a ~ at the end or in #.
 IGNORED = re.compile(r"\..*|.*~|#.*#")
 ANOTHER_SUFFIX = re.compile(r"(?P<name>[^.]+)\.(yml|YAML|YML|sls|json)")
+TAB = re.compile(r" *\t")
+# What a YAML parser complains of, what was most likely done, and whether that was where it began to read.
+MISTAKES = (
+    ("mapping values are not allowed", "the line is indented wrongly, or its value takes quotes for its colon", False),
+    ("could not find expected ':'", "behind a key stand a colon and a space", True),
+    ("cannot start any token", "put quotes around the value", False),
+    ("undefined alias", "put quotes around a value that begins with *", False),
+    ("while scanning an alias", "put quotes around a value that begins with *", False),
+    ("while scanning a quoted scalar", "a quote that opens here is not closed", True),
+    ("while parsing a flow", "a brace or bracket that opens here is not closed; as text it takes quotes", True),
+    ("while parsing a block", "the line is indented wrongly, or something stands behind a closing quote", False),
+)
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
@@ -41,7 +53,7 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
         found, lines = {}, {}
         for key_node, value_node in node.value:
             if not isinstance(key_node, yaml.ScalarNode):
-                raise _problem("a key must be text", key_node)
+                raise _problem("a key must be text; put quotes around a value that begins with a brace", key_node)
             key = self.construct_object(key_node)
             if key in found:
                 raise _problem(f"key {key!r} is there twice, first in line {lines[key]}", key_node)
@@ -171,9 +183,7 @@ def _load(path):
     try:
         data = yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader with less than SafeLoader has
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        about = ", ".join(part for part in (error.context, error.problem) if part)
-        raise _Unusable(f"{path}:{mark.line + 1 if mark else 1}: {about}") from error
+        raise _Unusable(f"{path}:{_said(error, text)}") from error
     except yaml.YAMLError as error:
         raise _Unusable(f"{path}:1: {error}") from error
     except RecursionError as error:
@@ -182,6 +192,21 @@ def _load(path):
         what = "holds nothing" if data is None else "is no mapping"
         raise _Unusable(f"{path}:1: {what}; an entry is a mapping of keys, at least image: NAME:TAG")
     return data
+
+
+def _said(error, text):
+    """What the parser complains of, behind its line, with what was most likely done."""
+    mark = error.problem_mark or error.context_mark
+    about = ", ".join(part for part in (error.context, error.problem) if part)
+    lines = text.splitlines()
+    if mark and mark.line < len(lines) and TAB.match(lines[mark.line]):
+        return f"{mark.line + 1}: {about}: indent with spaces, not with tabs"
+    for complaint, done, at_beginning in MISTAKES:
+        if complaint in about:
+            about = f"{about}: {done}"
+            mark = error.context_mark if at_beginning and error.context_mark else mark
+            break
+    return f"{mark.line + 1 if mark else 1}: {about}"
 
 
 def _text(path):

@@ -29,15 +29,29 @@ WANTED = {
     "finite_number": "a number",
     "bool_type": "true or false",
     "list_type": "a list",
-    "dict_type": "a mapping of names",
+    "dict_type": "a mapping of names, with a line NAME: VALUE for each",
     "model_type": "a mapping of keys",
     "model_attributes_type": "a mapping of keys",
+}
+# How other tools call what an entry has a key for.
+ELSEWHERE = {
+    "cap_add": "capabilities",
+    "database": "postgres",
+    "depends_on": "needs",
+    "domain": "site",
+    "domains": "site",
+    "environment": "env",
+    "healthcheck": "health",
+    "ports": "port",
+    "redis": "valkey",
 }
 # What else than a mapping the values below a key may be.
 SHORT_FORMS = {
     "secrets": "true, to have one generated, or a mapping that says where it comes from (pillar, file)",
     "volumes": "a path or a mapping with path",
 }
+# A key with nothing behind it is mostly one whose content is not indented.
+EMPTY = ("dict_type", "list_type", "model_type", "model_attributes_type")
 ABOUT_A_KEY = ("extra_forbidden", "missing")
 
 
@@ -65,6 +79,9 @@ def judge(data, name, complete, known_keys, forms):
         if entry is not None:
             break
         told = list(_plain(found, rest, name, known_keys, forms()))
+        if isinstance(data, dict) and len(data) == 1 and _is_wrapper(tuple(data), name):
+            # Nothing is where it belongs: what else is told follows from that.
+            return None, [((), text) for path, _, text, _ in told if path == tuple(data)]
         for path, kind, text, judged_by in told:
             # Without what was taken out, other things may seem to be missing.
             if not removed & set(judged_by):
@@ -111,7 +128,8 @@ def suggestion(word, known):
     Return the known word that was probably meant, or all of them if they are few, to be put behind a sentence.
     """
     known = [str(one) for one in known]
-    close = difflib.get_close_matches(str(word), known, n=1)
+    meant = ELSEWHERE.get(str(word))
+    close = [meant] if meant in known else difflib.get_close_matches(str(word), known, n=1)
     if close:
         return f" (did you mean {close[0]!r}?)"
     if len(known) > LISTED:
@@ -157,6 +175,10 @@ def _steps(value):
     return range(len(value)) if isinstance(value, list) else ()
 
 
+def _is_wrapper(path, name):
+    return len(path) == 1 and path[0] in (*WRAPPERS, name)
+
+
 def _union(members, name, known_keys, forms):
     """The problems of the one member that was probably meant, else that it is none."""
     whole = members[0][0][: members[0][1]]
@@ -174,11 +196,13 @@ def _text(problem, path, name, known_keys, forms):
         what = context.get("pattern")
         return f"{path[-1]!r} is not {forms.get(what) if what else 'text, as a name must be'}"
     if kind == "extra_forbidden":
-        if len(path) == 1 and (path[0] in WRAPPERS or path[0] == name):
+        if _is_wrapper(path, name):
             return f"unknown key {path[0]!r}: the file holds the entry itself, without keys around it"
         return f"unknown key {path[-1]!r}{suggestion(path[-1], known_keys(path[:-1]))}"
     if kind == "missing":
         return f"{path[-1]!r} is missing"
+    if given is None and path and kind in EMPTY:
+        return "it is empty: indent what belongs to it, or take the key away"
     shown = _shown(given, path)
     if kind == "model_type" and len(path) == 2 and path[0] in SHORT_FORMS:
         return f"{shown} is not {SHORT_FORMS[path[0]]}"
@@ -188,6 +212,8 @@ def _text(problem, path, name, known_keys, forms):
         return f"{shown} is not {forms[context['pattern']]}"
     if kind == "literal_error":
         expected = [word.strip("'") for word in context["expected"].replace(" or ", ", ").split(", ")]
+        if len(expected) == 1:
+            return f"{shown} is not {expected[0]}, the only value so far"
         close = difflib.get_close_matches(str(given), expected, n=1)
         return f"{shown} is none of {', '.join(expected)}{f' (did you mean {close[0]!r}?)' if close else ''}"
     limits = {

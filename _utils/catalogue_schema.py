@@ -28,6 +28,7 @@ from pydantic import (
 
 UNITS_OF_TIME = {"s": 1, "min": 60, "m": 60, "h": 3600}
 LATEST = "latest"
+SWITCHES = ("yes", "no", "on", "off", "true", "false")
 # What the tree itself calls parts of a service.
 RESERVED_CONTAINERS = ("init", "pod", "network")
 RESERVED_SECRETS = ("postgres", "valkey")
@@ -108,6 +109,9 @@ def _option(short):
     """Turn the short form of a mapping into the mapping: true, a name, a path."""
 
     def expand(value):
+        if isinstance(value, str) and value.lower() in SWITCHES:
+            # Elsewhere YAML takes these words for true; here one would be the name of a database, or a domain.
+            raise ValueError(f"{value!r} is text; the words for a switch are true and false")
         if value is None or value is False:
             return None
         if value is True:

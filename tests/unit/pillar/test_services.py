@@ -108,7 +108,7 @@ def test_any_file_is_an_entry_or_an_error(tmp_path_factory, data):
     ("text", "told"),
     [
         ("a: 1\nb:\n  c: 1\n  c: 2\n", "/notes.yaml:4: key 'c' is there twice, first in line 3"),
-        ("a: [1\nb: 2\n", "/notes.yaml:2: while parsing a flow sequence"),
+        ("a: [1\nb: 2\n", "/notes.yaml:1: while parsing a flow sequence"),
         ("a: 1\n\tb: 2\n", "/notes.yaml:2: while scanning a plain scalar, found a tab character"),
         ("a: 1\n---\nb: 2\n", "/notes.yaml:2: expected a single document"),
         ("a: &x [*x]\n", "/notes.yaml:1: found unconstructable recursive node"),
@@ -127,6 +127,30 @@ def test_any_file_is_an_entry_or_an_error(tmp_path_factory, data):
 def test_a_mistake_is_named_with_file_and_line(folder, text, told):
     (folder / "notes.yaml").write_text(text)
     assert error(folder).startswith(told)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "done"),
+    [
+        ("a:\n\tb: 2\n", 2, "indent with spaces, not with tabs"),
+        ("a: 1\n \tb: 2\n", 2, "indent with spaces, not with tabs"),
+        ("a: 1\n b: 2\n", 2, "the line is indented wrongly, or its value takes quotes for its colon"),
+        ("a: it: is\n", 1, "the line is indented wrongly, or its value takes quotes for its colon"),
+        ("a: 1\nb:2\nc: 3\n", 2, "behind a key stand a colon and a space"),
+        ("a: 1\nb: @c\n", 2, "put quotes around the value"),
+        ("a: *\n", 1, "put quotes around a value that begins with *"),
+        ("a: *b\n", 1, "put quotes around a value that begins with *"),
+        ("a: 1\nb: 'c\nd: 1\n", 2, "a quote that opens here is not closed"),
+        ("a: 1\nb: {c\nd: 1\n", 2, "a brace or bracket that opens here is not closed; as text it takes quotes"),
+        ("a:\n  b: 1\n c: 2\n", 3, "the line is indented wrongly, or something stands behind a closing quote"),
+        ("a: 'b' c\n", 1, "the line is indented wrongly, or something stands behind a closing quote"),
+        ("a: {{ b }}\n", 1, "put quotes around a value that begins with a brace"),
+    ],
+)
+def test_a_mistake_that_people_make_is_told_with_what_to_do(folder, text, line, done):
+    (folder / "notes.yaml").write_text(text)
+    assert error(folder).startswith(f"/notes.yaml:{line}: ")
+    assert error(folder).endswith(done)
 
 
 def test_what_is_not_utf_8_is_named_with_its_line(folder):

@@ -34,6 +34,11 @@ def test_an_entry_that_is_right_is_returned_complete():
         ({"zzz": 1}, ": unknown key 'zzz'"),
         ({"rick": {"services": {}}}, ": unknown key 'rick': the file holds the entry itself, without keys around it"),
         ({"notes": {}}, ": unknown key 'notes': the file holds the entry itself, without keys around it"),
+        ({"postgres": "yes"}, ":postgres: 'yes' is text; the words for a switch are true and false"),
+        ({"valkey": "True"}, ":valkey: 'True' is text; the words for a switch are true and false"),
+        ({"port": 1, "site": "off"}, ":site: 'off' is text; the words for a switch are true and false"),
+        ({"env": None}, ":env: it is empty: indent what belongs to it, or take the key away"),
+        ({"resources": None}, ":resources: it is empty: indent what belongs to it, or take the key away"),
         ({"port": "80"}, ":port: '80' is not a whole number"),
         ({"port": 80.5}, ":port: 80.5 is not a whole number"),
         ({"port": True}, ":port: true is not a whole number"),
@@ -42,7 +47,11 @@ def test_an_entry_that_is_right_is_returned_complete():
         ({"read_only": "yes"}, ":read_only: 'yes' is not true or false"),
         ({"needs": {"a": 1}}, ":needs: a mapping is not a list"),
         ({"needs": [1]}, ":needs:0: 1 is not text; put quotes around it if it is meant as it is"),
-        ({"containers": []}, ":containers: a list is not a mapping of names"),
+        ({"containers": []}, ":containers: a list is not a mapping of names, with a line NAME: VALUE for each"),
+        ({"auth": "oidc"}, ":auth: 'oidc' is not none, the only value so far"),
+        ({"environment": {}}, ": unknown key 'environment' (did you mean 'env'?)"),
+        ({"domain": "a.b"}, ": unknown key 'domain' (did you mean 'site'?)"),
+        ({"containers": {"web": {"domain": 1}}}, ":containers:web: unknown key 'domain' (did you mean 'command'?)"),
         ({"resources": 5}, ":resources: 5 is not a mapping of keys"),
         ({"state": "presnt"}, ":state: 'presnt' is none of present, stopped, absent (did you mean 'present'?)"),
         ({"user": 0}, ":user: 0 is not service, image, or the number of a uid above 0"),
@@ -148,6 +157,13 @@ def test_all_mistakes_are_told_at_once_also_those_that_hide_behind_others():
 def test_what_follows_from_a_mistake_is_not_told():
     # There is a port; only it is written wrongly.
     assert told(port="80", site="a.b") == [":port: '80' is not a whole number"]
+
+
+@pytest.mark.parametrize("around", ["rick", "services", "notes"])
+def test_keys_around_an_entry_are_told_and_nothing_that_follows_from_them(around):
+    entry, problems = judge({around: {"image": "app:1"}})
+    assert entry is None
+    assert problems == [((), f"unknown key {around!r}: the file holds the entry itself, without keys around it")]
 
 
 def test_what_is_right_in_a_wrong_entry_can_be_compared_with_others():
