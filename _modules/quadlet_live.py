@@ -431,7 +431,12 @@ def fetch_images(units):
     for image in dict.fromkeys(unit["image"] for unit in without_image(units)):
         __utils__["quadlet_podman.pull"](image)
     for image, policy in dict.fromkeys((unit["image"], unit["pull"]) for unit in units if _is_asked_for_again(unit)):
-        __utils__["quadlet_podman.pull"](image, policy)
+        try:
+            __utils__["quadlet_podman.pull"](image)
+        except CommandExecutionError:
+            # As podman-run(1) has it: with newer, what is here will do if no other can be had.
+            if policy == "always" or not _has_image(image):
+                raise
 
 
 def start_image_units(decided):

@@ -120,16 +120,13 @@ def has_image(name):
     return image_id(name, images()) is not None or _ask("image", "exists", name)
 
 
-def pull(name, policy="missing"):
+def pull(name):
     """
-    Fetch an image.
-
-    policy
-        When: ``missing``, ``newer`` or ``always`` (podman-pull(1)).
+    Fetch an image if the registry has another one than the host (podman-pull(1); Debian 13's knows no policies).
 
     Raises CommandExecutionError with Podman's own words.
     """
-    _podman("image", "pull", "--quiet", f"--policy={policy}", name, timeout=PULL_TIMEOUT)
+    _podman("image", "pull", "--quiet", name, timeout=PULL_TIMEOUT)
 
 
 def tag(identity, name):

@@ -90,7 +90,7 @@ def _container(service, entry, container, about, service_section, further=None):
             {
                 "kind": "image",
                 "name": name,
-                "definition": {"Image": {"Image": image, "AuthFile": auth, "Policy": about["pull"]}},
+                "definition": {"Image": {"Image": image, "AuthFile": auth}},
             }
         ]
         image = f"{name}.image"

@@ -69,7 +69,7 @@ class Host:
         self.containers, self.networks, self.volumes = {}, {}, {}
         self.images = {"localhost/x:1": "i"}
         self.secrets = {}
-        self.podman = self.obedient = True
+        self.podman = self.obedient = self.registry = True
         self.version = (5, 4, 2)
         self.refused = {}
         self.done = []
@@ -92,6 +92,11 @@ class Host:
     def owner(self, service, text):
         kind = "pod" if service.endswith("-pod.service") else "container"
         return load("utils", "quadlet_text").parse(kind, text.replace("[X-", "["), "").service()
+
+    def pull(self, name):
+        if not self.registry:
+            raise CommandExecutionError("no route to the registry")
+        self.done.append(("pull", name))
 
     def tag(self, identity, name):
         self.images[name] = identity
@@ -252,7 +257,7 @@ def install(tmp_path, monkeypatch, results):
             "quadlet_podman.images": lambda: {**found.images, **{one: one for one in found.images.values()}},
             "quadlet_podman.secrets": lambda: found.secrets,
             "quadlet_podman.has_image": lambda name: name in found.images,
-            "quadlet_podman.pull": lambda name, *policy: found.done.append(("pull", name, *policy)),
+            "quadlet_podman.pull": found.pull,
             "quadlet_podman.remove_networks": found.remove_networks,
             "quadlet_podman.remove_leftovers": lambda names, pods: found.done.append(("rm", names, pods)),
             "quadlet_podman.remove_images": lambda images: list(images),

@@ -120,7 +120,11 @@ def test_an_image_behind_a_login_is_fetched_by_a_unit_of_its_own():
     made = units(
         image="registry.example.org/app:1", registry_auth="registry", secrets={"registry": {"file": "/root/auth"}}
     )
-    assert made["notes-web.image"]["definition"]["Image"]["AuthFile"] == "/var/lib/rick-infra/secrets/notes.registry"
+    # Debian 13's Quadlet refuses a unit that has Policy=.
+    assert made["notes-web.image"]["definition"]["Image"] == {
+        "Image": "registry.example.org/app:1",
+        "AuthFile": "/var/lib/rick-infra/secrets/notes.registry",
+    }
     assert made["notes-web.container"]["definition"]["Container"]["Image"] == "notes-web.image"
 
 
