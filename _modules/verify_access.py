@@ -44,13 +44,15 @@ def _at_databases(service, others):
     attempts.append(["postgres", mine["database"]])
     connect = __utils__["postgresql_server.refusal"]
 
-    def tried():
-        return [connect(role, database) for role, database in attempts]
+    def tried(password):
+        return [connect(role, database, password) for role, database in attempts]
 
     import psycopg  # noqa: F401 - the child may not be allowed to read the library
 
     try:
-        answers = __utils__["run_as.call"](service["account"]["user"], tried, TIMEOUT)
+        # With what it knows: its own password, if it has one, which must open its own and nothing else.
+        password = __utils__["secret_files.read"](__salt__["secret.path"](mine["secret"])) if mine["secret"] else None
+        answers = __utils__["run_as.call"](service["account"]["user"], lambda: tried(password), TIMEOUT)
     except CommandExecutionError as error:
         return [{"name": f"{name} reaches its own database", "passed": False, "detail": str(error)}]
     own, *rest = answers

@@ -88,12 +88,12 @@ def connect(role, database, password=None, options=None):
         raise CommandExecutionError(f"PostgreSQL, database {database}, role {role}: {_words(error)}") from error
 
 
-def refusal(role, database):
+def refusal(role, database, password=None):
     """
     Return why nobody is let in to a database as whoever the process is now under a role's name; None if it is let in.
     """
     try:
-        connect(role, database).close()
+        connect(role, database, password).close()
     except CommandExecutionError as error:
         return str(error)
     return None

@@ -17,7 +17,7 @@ def service(name, **further):
         "name": name,
         "account": {"user": name},
         "files": [f"{name}.pod", f"{name}-web.container"],
-        "postgres": {"role": name, "database": name},
+        "postgres": {"role": name, "database": name, "secret": None},
         "valkey": {
             "user": name,
             "prefix": f"{name}:",
@@ -40,6 +40,7 @@ class Host:
 
     def __init__(self):
         self.databases = {("notes", "notes", "notes"), ("wiki", "wiki", "wiki")}  # user, role, database
+        self.passwords = {}
         self.keys = {("notes", "notes:access"), ("wiki", "wiki:access")}
         self.sockets = set()  # user, path
         self.reachable = []
@@ -51,7 +52,9 @@ class Host:
         self.user = user
         return function()
 
-    def refusal(self, role, database):
+    def refusal(self, role, database, password):
+        if password != self.passwords.get(role):
+            return "fe_sendauth: no password supplied"
         return None if (self.user, role, database) in self.databases else "no pg_hba.conf entry"
 
     def round_trip(self, user, _secret_file, key, _socket):
@@ -84,6 +87,7 @@ def host(monkeypatch):
     utils = {
         "run_as.call": made.call,
         "postgresql_server.refusal": made.refusal,
+        "secret_files.read": lambda path: f"what is in {path}",
         "pod_network.addresses": lambda pid: [f"10.89.0.{pid}"],
         "pod_network.listening_ports": lambda pid: [8080],
         "pod_network.reachable": lambda pid, targets, timeout: [one for one in targets if one in made.reachable],
@@ -105,6 +109,12 @@ def test_a_sound_host_passes_and_each_pair_was_tried(host):
     assert found["notes is refused at every other database, and as anybody else"] == "3 attempts"
     assert found["notes is refused at every other's keys"] == "1 attempts"
     assert found["notes's pod is refused at every other pod"] == "1 attempts"
+
+
+def test_a_service_with_a_password_uses_it(host):
+    host.passwords["wiki"] = "what is in /secrets/wiki.postgres"
+    wiki = service("wiki", postgres={"role": "wiki", "database": "wiki", "secret": "wiki.postgres"})
+    assert failures(service("notes"), wiki) == {}
 
 
 def test_a_neighbours_database_that_lets_in(host):
