@@ -20,6 +20,16 @@ CAUSES = (
         "list the path in tmpfs (lost at each restart) or volumes (kept), or say read_only: false",
     ),
     (
+        r"unknown capability",
+        "it is to keep a capability that there is not",
+        "capabilities: names as in capabilities(7), such as CHOWN",
+    ),
+    (
+        r"opening file `(memory|cpu|pids)\.",
+        "this host's kernel limits no such thing (a kernel parameter, or a container around the host)",
+        "take resources out, or have the host's control groups changed",
+    ),
+    (
         r"exec format error",
         "the image was made for another kind of processor",
         "image: one that is made for this host's",
@@ -77,7 +87,8 @@ CAUSES = (
     (
         r"operation not permitted|permission denied|\bEPERM\b|\bEACCES\b|\[Errno 1(3)?\]",
         "it does what its user may not do",
-        "volumes for what it writes; capabilities: [...]; or user: image, if the image brings a user of its own",
+        "volumes for what it writes, with owner: UID if it runs as another; capabilities: [...]; or user: image, "
+        "if the image brings a user of its own",
     ),
     (
         r"manifest unknown|unauthorized|authentication required|unable to (pull|copy)|error initializing source"
@@ -98,6 +109,7 @@ CAUSES = (
     (r"start-limit-hit", "it failed too often in a short time", "what it logged before"),
 )
 NOISE = re.compile(
+    r"\S+: Killing process \d+ \((conmon|podman)\) with signal|"
     r"conmon [0-9a-f]+ <|\d{4}-\d\d-\d\d \S+ \S+ \S+ m=\+\S+ (container|image|pod|volume|network|secret) |[0-9a-f]{64}$"
 )
 RESULTS = {

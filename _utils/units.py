@@ -147,7 +147,9 @@ def calendar(expression):
     except (FileNotFoundError, subprocess.TimeoutExpired) as error:
         raise CommandExecutionError(f"systemd-analyze calendar: {error}") from error
     if done.returncode != 0:
-        raise CommandExecutionError(f"{expression!r} is no calendar event: {done.stderr.strip()}")
+        raise CommandExecutionError(
+            f"schedule {expression!r} is no calendar event, such as daily or Mon 04:00: {done.stderr.strip()}"
+        )
     form = [line.partition(":")[2].strip() for line in done.stdout.splitlines() if "Normalized form:" in line]
     return form[0] if form else expression
 

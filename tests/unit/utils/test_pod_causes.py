@@ -38,10 +38,18 @@ causes = load("utils", "pod_causes")
         ("registry.test: unauthorized: authentication required", "registry_auth"),
         ("init.service: failed (exit-code): the init container has not succeeded yet", "init:"),
         ("notes-web.service: unhealthy", "health: {command"),
+        ('Error: "CAP_CHWON": unknown capability', "capabilities: names"),
+        ("touch: /data/x: Permission denied", "owner: UID"),
+        ("Error: crun: opening file `memory.max` for writing: No such file or directory", "take resources out"),
     ],
 )
 def test_what_a_container_says_leads_to_the_key_that_changes_it(said, switch):
     assert any(switch in sentence for sentence in causes.likely(said)), causes.likely(said)
+
+
+def test_what_systemd_kills_of_podman_itself_is_not_shown():
+    said = "a-web.service: Killing process 7 (podman) with signal SIGKILL.\nthe migration failed"
+    assert causes.own_lines(said) == ["the migration failed"]
 
 
 @pytest.mark.parametrize(
