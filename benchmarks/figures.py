@@ -59,3 +59,9 @@ def table(headings, rows):
         cells = [figure.rjust(width) for figure, width in zip(figures, widths[1:], strict=True)]
         lines.append("  ".join([name.ljust(widths[0]), *cells]).rstrip())
     return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
+
+
+def markdown(headings, rows):
+    """Return rows of text as a table in Markdown: the first column to the left, figures to the right."""
+    lines = [headings, ["---", *["---:"] * (len(headings) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

@@ -61,16 +61,15 @@ def in_a_machine(script, arguments, options):
 
 def check_tree(machine):
     """Refuse a machine that shows another tree: what is measured would not be this one."""
-    shown = subprocess.run(
-        [str(LAB), "exec", machine, "--", "stat", "--format=%d:%i", str(INSIDE)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
     own = TREE.stat()
-    if shown.returncode != 0 or shown.stdout.strip() != f"{own.st_dev}:{own.st_ino}":
+    if output(machine, "stat", "--format=%d:%i", INSIDE).strip() != f"{own.st_dev}:{own.st_ino}":
         raise Failure(f"the machine {machine} is not one that shows {TREE} (sudo bin/lab list)")
+
+
+def is_up(machine):
+    """Return whether there is a lab machine of that name that is up."""
+    listing = subprocess.run([str(LAB), "list"], capture_output=True, text=True, check=True).stdout
+    return [machine, "up"] in [line.split()[:2] for line in listing.splitlines()]
 
 
 def lab(*arguments):
@@ -85,6 +84,20 @@ def inside(machine, *command, stdout=None):
     """Run a command in a machine and return its exit code; its streams are ours."""
     whole = [str(LAB), "exec", machine, "--", *command]
     return subprocess.run(whole, stdin=subprocess.DEVNULL, stdout=stdout, check=False).returncode
+
+
+def output(machine, *command, given=None):
+    """
+    Run a command in a machine and return what it prints. It reads the text ``given``, if there is any.
+
+    Raises Failure if it fails; what it complained about has been shown.
+    """
+    whole = [str(LAB), "exec", machine, "--", *map(str, command)]
+    source = {"input": given} if given is not None else {"stdin": subprocess.DEVNULL}
+    done = subprocess.run(whole, stdout=subprocess.PIPE, text=True, check=False, **source)
+    if done.returncode != 0:
+        raise Failure(f"{command[0]} failed in the machine {machine}; what it said is above")
+    return done.stdout
 
 
 def end_in_order():
@@ -105,11 +118,6 @@ def salt(function, *arguments):
 
     Raises Failure if the host has no Salt, or Salt does not answer.
     """
-    return json.loads(salt_output(function, *arguments))["local"]
-
-
-def salt_output(function, *arguments):
-    """As ``salt``, but return the answer as Salt's own JSON text."""
     if not shutil.which("salt-call"):
         raise Failure("this host is not converged (no salt-call): sudo bin/bootstrap")
     done = subprocess.run(
@@ -121,7 +129,7 @@ def salt_output(function, *arguments):
     )
     if not done.stdout.lstrip().startswith("{"):
         raise Failure(f"salt-call {function}: {(done.stderr or done.stdout).strip() or 'no answer'}")
-    return done.stdout
+    return json.loads(done.stdout)["local"]
 
 
 def state(function, name, **arguments):

@@ -16,7 +16,7 @@ extensions = ["myst_parser", "loader_modules", "entry_reference"]
 root_doc = "docs/index"
 include_patterns = [
     "CHANGELOG.md",
-    "benchmarks/README.md",
+    "benchmarks/**README.md",
     "docs/**.md",
     "examples/**README.md",
     "salt/infra/*/README.md",

@@ -13,7 +13,7 @@ from tree import TREE
 TOOLS = Path(sys.executable).parent
 MODULES = ("_modules", "_states", "_grains", "_utils", "_output")
 COMMANDS = ("bin/bootstrap", "bin/demo", "bin/lab", "bin/test", "conf/lock", "docs/build")
-SLS = sorted(path for folder in ("salt", "pillar", "examples") for path in (TREE / folder).rglob("*.sls"))
+SLS = sorted(path for folder in ("salt", "pillar", "examples", "benchmarks") for path in (TREE / folder).rglob("*.sls"))
 JINJA = re.compile(r"\{[%{#]")
 
 
@@ -56,9 +56,8 @@ def test_states_and_pillar_follow_the_customs_of_salt():
 def test_yaml_is_tidy():
     plain = [path for path in SLS if not JINJA.search(path.read_text())]
     assert plain
-    assert not complaints(
-        "yamllint", "--strict", "--config-file=conf/yamllint.yaml", *plain, *(TREE / "conf").rglob("*.yaml")
-    )
+    others = [*(TREE / "conf").rglob("*.yaml"), *(TREE / "benchmarks").rglob("*.yml")]
+    assert not complaints("yamllint", "--strict", "--config-file=conf/yamllint.yaml", *plain, *others)
 
 
 def test_there_is_no_package_named_salt():

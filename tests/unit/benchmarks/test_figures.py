@@ -72,3 +72,7 @@ def test_names_are_aligned_to_the_left_and_figures_to_the_right():
 def test_a_row_that_does_not_fit_the_headings_is_an_error(rows):
     with pytest.raises(ValueError, match="zip"):
         figures.table(["", "rate"], rows)
+
+
+def test_a_table_in_markdown_has_names_to_the_left_and_figures_to_the_right():
+    assert figures.markdown(["", "rate"], [["host", "100"]]) == "|  | rate |\n| --- | ---: |\n| host | 100 |"
