@@ -1,5 +1,5 @@
 """
-PostgreSQL of a service: its role, its database, who may read along, its dumps.
+PostgreSQL of a service: its role, its database, who may read along.
 
 What belongs to a service carries the comment ``rick-infra service NAME``;
 nothing without that mark is changed or dropped.
@@ -12,38 +12,27 @@ that is checked from outside at each run. What the owner does to its schemas
 and rights in there then concerns nobody else. So only services that declare
 extensions or read-only roles are looked into, and their connections are closed
 at once, since the server has only so many.
-
-**Dumps.** A database's owner decides what code runs while its dump is
-restored (checks of tables, defaults of columns). A dump is therefore never
-restored by a superuser, but by a role that exists for that only and may do
-what the owner may. What only a superuser can make, extensions apart, makes an
-archive fail: nothing is dropped then.
 """
-
-import contextlib
-import re
-import secrets
 
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 __func_alias__ = {"list_": "list"}
 
-RESTORER = "rick-infra-restore"  # the role that dumps are restored by, while one is
 END_TIMEOUT = 10_000  # milliseconds for a session to end
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}")
+# What the resolved entry of a service may say of its database, and what holds for what it does not say.
+DEFAULTS = {
+    "role": None,
+    "database": None,
+    "locale": "C.UTF-8",
+    "extensions": (),
+    "connection_limit": -1,
+    "auth": "peer",
+    "secret": None,
+    "readonly_roles": (),
+}
 
 
-def differences(
-    name,
-    role=None,
-    database=None,
-    locale="C.UTF-8",
-    extensions=(),
-    connection_limit=-1,
-    auth="peer",
-    secret=None,
-    readonly_roles=(),
-):
+def differences(name, tenant=None):
     """
     Return what has to change for a service to have what it should, ``{what: {"old": ..., "new": ...}}``.
 
@@ -56,23 +45,12 @@ def differences(
 
     .. code-block:: bash
 
-        salt-call postgres_tenant.differences notes
+        salt-call postgres_tenant.differences notes '{"extensions": ["pg_trgm"]}'
     """
-    wanted = _wanted(name, role, database, locale, extensions, connection_limit, auth, secret, readonly_roles)
-    return _differences(wanted)
+    return _differences(_complete(name, tenant))
 
 
-def apply(
-    name,
-    role=None,
-    database=None,
-    locale="C.UTF-8",
-    extensions=(),
-    connection_limit=-1,
-    auth="peer",
-    secret=None,
-    readonly_roles=(),
-):
+def apply(name, tenant=None):
     """
     Make a service have what it should, also what ``lock`` has locked. Arguments as in ``postgres_tenant.present``.
 
@@ -80,13 +58,13 @@ def apply(
 
     .. code-block:: bash
 
-        salt-call postgres_tenant.apply notes
+        salt-call postgres_tenant.apply notes '{"extensions": ["pg_trgm"]}'
     """
-    wanted = _wanted(name, role, database, locale, extensions, connection_limit, auth, secret, readonly_roles)
+    wanted = _complete(name, tenant)
     changes = _differences(wanted)
     _refuse_what_cannot_be(wanted, changes)
     if "locale" in changes:
-        _generate(locale)
+        _generate(wanted["locale"])
     _apply_roles(wanted, changes)
     if "password" in changes:
         __salt__["postgresql_password.set"](wanted["role"], wanted["secret_file"])
@@ -102,16 +80,23 @@ def list_():
 
     ``{service: {"roles", "readonly_roles", "databases": names, "locked": nobody can connect}}``
 
+    Raises CommandExecutionError if there is a server that does not answer.
+
     CLI Example:
 
     .. code-block:: bash
 
         salt-call postgres_tenant.list
     """
+    if not __salt__["postgresql.server"]()["accepting"] and __salt__["postgresql.clusters"]():
+        raise CommandExecutionError(
+            "PostgreSQL does not listen on its socket, so nobody can say what services have there: "
+            "systemctl status 'postgresql@*'"
+        )
     return __utils__["postgres_tenants.tenants"](_inventory())
 
 
-def removal_differences(name, role=None, database=None, data="keep", archive=None):
+def removal_differences(name, data="keep", archive=None):
     """
     Return what has to change for a service to be gone from PostgreSQL. Arguments as in ``postgres_tenant.absent``.
 
@@ -121,16 +106,31 @@ def removal_differences(name, role=None, database=None, data="keep", archive=Non
 
         salt-call postgres_tenant.removal_differences notes data=archive
     """
-    inventory, mine = _mine(name, role, database)
+    inventory, mine = _mine(name)
     if data == "keep":
         return __utils__["postgres_tenants.locking_differences"](mine, inventory)
     if data not in ("archive", "delete"):
         raise SaltInvocationError(f"service {name}: data {data!r} is not keep, archive or delete")
-    folder = f"{_archive(archive)}/{name}" if data == "archive" else None
-    return __utils__["postgres_tenants.removal_differences"](mine, folder)
+    folder = f"{__salt__['postgres_dump.folder'](archive)}/{name}" if data == "archive" else None
+    dumps = __salt__["postgres_dump.list"]().get(name)
+    return __utils__["postgres_tenants.removal_differences"](mine, databases(name), dumps, folder)
 
 
-def lock(name, role=None, database=None):
+def databases(name):
+    """
+    Return the databases that are a service's, sorted, without those in which a dump is being tried.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call postgres_tenant.databases notes
+    """
+    _, mine = _mine(name)
+    return [one for one in mine["databases"] if not __utils__["postgres_dumps.is_scratch"](one)]
+
+
+def lock(name):
     """
     Let nobody but the superuser into what a service has, and end its sessions. ``apply`` unlocks it.
 
@@ -140,11 +140,10 @@ def lock(name, role=None, database=None):
 
         salt-call postgres_tenant.lock notes
     """
-    _, mine = _mine(name, role, database)
-    roles = [*filter(None, [mine["role"]]), *mine["readers"]]
+    _, mine = _mine(name)
+    roles = [*mine["roles"], *mine["readonly_roles"]]
     statements = [_sql("ALTER ROLE {} NOLOGIN", one) for one in roles]
-    if mine["database"]:
-        statements.append(_sql("ALTER DATABASE {} CONNECTION LIMIT 0", mine["database"]))
+    statements += [_sql("ALTER DATABASE {} CONNECTION LIMIT 0", one) for one in mine["databases"]]
     if statements:
         __salt__["postgresql.change"](statements)
         __salt__["postgresql.query"](
@@ -154,9 +153,9 @@ def lock(name, role=None, database=None):
     return True
 
 
-def visitors(name, database=None):
+def visitors(name):
     """
-    Return the roles that are connected to a service's database without being the service's, sorted; Salt's not counted.
+    Return who is connected to a service's databases without being one of its roles, sorted; Salt's own not counted.
 
     ``drop`` fails while there are any.
 
@@ -166,21 +165,21 @@ def visitors(name, database=None):
 
         salt-call postgres_tenant.visitors notes
     """
-    inventory, mine = _mine(name, None, database)
+    _, mine = _mine(name)
     rows = __salt__["postgresql.query"](
-        "SELECT DISTINCT usename::text AS role FROM pg_stat_activity "
-        "WHERE datname = %s AND backend_type = 'client backend' AND application_name <> 'rick-infra'",
-        [mine["database"]],
+        "SELECT DISTINCT usename::text AS role FROM pg_stat_activity WHERE datname::text = ANY(%(names)s) "
+        "AND backend_type = 'client backend' AND application_name <> 'rick-infra'",
+        {"names": databases(name)},
     )
-    own = __utils__["postgres_tenants.tenants"](inventory).get(name, {"roles": [], "readonly_roles": []})
-    return sorted({row["role"] for row in rows} - {*own["roles"], *own["readonly_roles"]})
+    return sorted({row["role"] for row in rows} - {*mine["roles"], *mine["readonly_roles"]})
 
 
-def drop(name, role=None, database=None):
+def drop(name):
     """
-    Drop the database and roles of a service. **All that is in them is lost**; see ``archive``.
+    Drop all databases and roles of a service, and delete its dumps. **All that is in them is lost**.
 
-    Sessions of the service are ended. Those of others are not: PostgreSQL refuses while somebody else is connected.
+    What ``postgres_dump.archive`` has made stays. Sessions of the service are ended. Those of others are not:
+    PostgreSQL refuses while somebody else is connected.
 
     CLI Example:
 
@@ -188,154 +187,52 @@ def drop(name, role=None, database=None):
 
         salt-call postgres_tenant.drop notes
     """
-    lock(name, role, database)
-    _, mine = _mine(name, role, database)
-    if mine["database"]:
-        __salt__["postgresql.database_drop"](mine["database"])
-    inventory = _inventory()
-    scratch = __utils__["postgres_dumps.scratch"](database or name)
-    if scratch in inventory["databases"] and _whose(inventory, scratch) == name:
-        _drop_scratch(scratch)
-    for one in [*mine["readers"], *filter(None, [mine["role"]])]:
+    lock(name)
+    _, mine = _mine(name)
+    for one in mine["databases"]:
+        __salt__["postgresql.database_drop"](one, force=__utils__["postgres_dumps.is_scratch"](one))
+    for one in [*mine["readonly_roles"], *mine["roles"]]:
         # Rights that somebody gave it on other databases would keep it.
         __salt__["postgresql.change"]([_sql("DROP OWNED BY {}", one)])
         __salt__["postgresql.role_drop"](one)
+    __salt__["postgres_dump.remove"](name)
     return True
 
 
-def dump(name, database=None):
-    """
-    Dump a service's database to ``/var/lib/rick-infra/dumps/NAME`` and return the file. The last three are kept.
-
-    database
-        Default: the one that is the service's.
-
-    The service may go on meanwhile: the dump is of one moment.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-call postgres_tenant.dump notes
-    """
-    folder, _, kept = __utils__["postgres_dumps.places"]()
-    source = _database_of(name, database)
-    programs = _programs()
-    with __utils__["postgres_dumps.new"](folder, name) as (staged, final):
-        with _snapshot(source) as (_, snapshot):
-            __utils__["postgres_dumps.write"](programs, source, staged, snapshot)
-        __utils__["postgres_dumps.contents"](programs, staged)
-    __utils__["postgres_dumps.prune"](folder, name, kept)
-    return final
-
-
-def archive(name, database=None, archive=None):
-    """
-    Dump a service's database to ``/var/lib/rick-infra/archive/NAME``, prove it, and return the file. All are kept.
-
-    The proof: the dump is restored into a scratch database, and what is in
-    there compared with what was dumped: the tables, how many rows each has and
-    a checksum of their content, sequences, large objects, and how many objects
-    there are of each other kind. Content of materialized views, foreign
-    tables and tables of extensions is not compared.
-
-    database
-        Default: the one that is the service's.
-
-    archive
-        Another folder than ``/var/lib/rick-infra/archive``.
-
-    Raises CommandExecutionError that tells what differs or could not be restored; then there is no file.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-call postgres_tenant.archive notes
-    """
-    source = _database_of(name, database)
-    programs = _programs()
-    with __utils__["postgres_dumps.new"](_archive(archive), name) as (staged, final):
-        with _snapshot(source) as (connection, snapshot):
-            __utils__["postgres_dumps.write"](programs, source, staged, snapshot)
-            before = _fingerprint(connection)
-        after = _restored_on_trial(name, source, programs, staged)
-        wrong = [what for what in sorted({*before, *after}) if before.get(what) != after.get(what)]
-        if wrong:
-            told = "; ".join(f"{what}: {before.get(what)}, restored {after.get(what)}" for what in wrong)
-            raise CommandExecutionError(f"database {source}: its dump does not bring back what is there: {told}")
-    return final
-
-
-def restore(name, file, database=None):
-    """
-    Replace the content of a service's database by that of a dump. Stop the service before; its sessions are ended.
-
-    file
-        A dump that ``dump`` or ``archive`` has made.
-
-    database
-        Default: the one that is the service's. It must exist.
-
-    The dump is restored beside the present database, which is dumped and
-    replaced only once that has succeeded. Returns the file with what was there before.
-
-    Rights inside the database are the owner's alone afterwards; the next run gives read-only roles theirs again.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-call postgres_tenant.restore notes /var/lib/rick-infra/dumps/notes/20250101T000000.000000Z.dump
-    """
-    present = _database_of(name, database)
-    facts = _inventory()["databases"][present]
-    programs = _programs()
-    fresh = __utils__["postgres_dumps.scratch"](present)
-    _make_scratch(name, present, fresh)
-    try:
-        _restore_into(programs, file, fresh, facts["owner"])
-        before = dump(name, present)
-        __salt__["postgresql.database_grant"](fresh, facts["privileges"])
-        _copy_settings(present, fresh)
-        _swap(name, present, fresh, facts["connection_limit"])
-    finally:
-        _drop_scratch(fresh)
-    return before
-
-
-def _wanted(name, role, database, locale, extensions, connection_limit, auth, secret, readonly_roles):
-    """The arguments, checked and complete."""
-    _check_name(name)
+def _complete(name, tenant):
+    """What is asked for, checked, with all that it does not say."""
+    __utils__["postgres_tenants.check_name"](name)
+    unknown = sorted(set(tenant or {}) - set(DEFAULTS))
+    if unknown:
+        known = ", ".join(DEFAULTS)
+        raise SaltInvocationError(f"service {name}: PostgreSQL: unknown {', '.join(unknown)} (known: {known})")
+    tenant = {**DEFAULTS, **(tenant or {})}
+    auth = tenant["auth"]
     if auth not in ("peer", "scram"):
         raise SaltInvocationError(f"service {name}: auth {auth!r} is not peer or scram")
     group = __salt__["postgresql_password.group"]()
-    role, database = role or name, database or name
-    readers = sorted(set(readonly_roles))
+    role, database = tenant["role"] or name, tenant["database"] or name
+    readers = sorted(set(tenant["readonly_roles"]))
     for one in (role, *readers):
-        if __utils__["postgresql_names.role"](one) in (group, RESTORER):
+        if __utils__["postgresql_names.role"](one) in (group, __utils__["postgres_dumps.restorer"]()):
             raise SaltInvocationError(f"role {one}: belongs to this tree itself, choose another name")
     if role in readers:
         raise SaltInvocationError(f"service {name}: role {role} owns the database, so it cannot be read-only")
     __utils__["postgresql_names.database"](database)
-    __utils__["postgresql_locales.missing"](locale)  # refuses what is not a locale
+    __utils__["postgresql_locales.missing"](tenant["locale"])  # refuses what is not a locale
+    secret = tenant["secret"] or f"{name}.postgres"
     return {
         "name": name,
         "role": role,
         "database": database,
-        "locale": locale,
-        "extensions": sorted(set(extensions)),
-        "connection_limit": connection_limit,
+        "locale": tenant["locale"],
+        "extensions": sorted(set(tenant["extensions"])),
+        "connection_limit": tenant["connection_limit"],
         "auth": auth,
         "group": group,
-        "secret_file": __salt__["secret.path"](secret or f"{name}.postgres") if auth == "scram" else None,
+        "secret_file": __salt__["secret.path"](secret) if auth == "scram" else None,
         "readonly_roles": readers,
     }
-
-
-def _check_name(name):
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise SaltInvocationError(f"service {name!r}: a name has up to 63 letters, digits or _.-")
 
 
 def _inventory():
@@ -443,7 +340,8 @@ def _apply_database(wanted, changes):
             _hand_over(present["owner"], wanted, inventory)
         __salt__["postgresql.database_alter"](database, role)
     __salt__["postgresql.database_grant"](database, __utils__["postgres_tenants.privileges"](wanted))
-    _mark_database(database, __utils__["postgres_tenants.mark"](wanted["name"]))
+    mark = __utils__["postgres_tenants.mark"](wanted["name"])
+    __salt__["postgresql.change"]([_sql("COMMENT ON DATABASE {} IS {mark}", database, mark=mark)])
 
 
 def _hand_over(former, wanted, inventory):
@@ -470,173 +368,12 @@ def _apply_inside(wanted, changes):
             __salt__["postgresql.change"](statements, database)
 
 
-def _mine(name, role, database):
-    _check_name(name)
+def _mine(name):
+    """The inventory, and what of it carries the service's mark."""
+    __utils__["postgres_tenants.check_name"](name)
     inventory = _inventory()
-    return inventory, __utils__["postgres_tenants.owned"](name, role or name, database or name, inventory)
-
-
-def _whose(inventory, database):
-    return __utils__["postgres_tenants.whose"](inventory, "databases", database)
-
-
-def _archive(folder):
-    return folder or __utils__["postgres_dumps.places"]()[1]
-
-
-def _database_of(name, database):
-    _check_name(name)
-    found = __utils__["postgres_tenants.tenants"](_inventory()).get(name, {"databases": []})["databases"]
-    mine = [one for one in found if database in (None, one) and not _is_scratch(one)]
-    if len(mine) != 1:
-        told = f"several: {', '.join(mine)}; name one" if mine else f"none{f' called {database}' if database else ''}"
-        raise CommandExecutionError(f"service {name}: of databases that are its own there are {told}")
-    return mine[0]
-
-
-def _is_scratch(database):
-    return database.startswith("rick-infra-scratch-")
-
-
-def _programs():
-    return __salt__["postgresql.query"]("SELECT setting FROM pg_config WHERE name = 'BINDIR'")[0]["setting"]
-
-
-@contextlib.contextmanager
-def _snapshot(database):
-    """A connection that sees one moment of a database for as long as it is open, and the moment's name."""
-    with contextlib.closing(__utils__["postgresql_server.connect_as_superuser"](database)) as connection:
-        ask = __utils__["postgresql_server.run"]
-        ask(connection, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        yield connection, ask(connection, "SELECT pg_export_snapshot() AS snapshot")[0]["snapshot"]
-
-
-def _fingerprint(connection):
-    run, compose = (__utils__[f"postgresql_server.{name}"] for name in ("run", "statement"))
-    return __utils__["postgres_dumps.fingerprint"](connection, run, compose)
-
-
-def _restored_on_trial(name, source, programs, file):
-    """What a dump holds, found out by restoring it."""
-    scratch = __utils__["postgres_dumps.scratch"](source)
-    _make_scratch(name, source, scratch)
-    try:
-        _restore_into(programs, file, scratch, _inventory()["databases"][source]["owner"])
-        with contextlib.closing(__utils__["postgresql_server.connect_as_superuser"](scratch)) as connection:
-            return _fingerprint(connection)
-    finally:
-        _drop_scratch(scratch)
-
-
-def _make_scratch(name, model, scratch):
-    """An empty database like another one, with its extensions, since not every owner of a database may create them."""
-    inventory = _inventory()
-    facts = inventory["databases"][model]
-    if scratch in inventory["databases"]:
-        if _whose(inventory, scratch) != name:
-            raise CommandExecutionError(
-                f"database {scratch} is in the way and not one of service {name}; drop it if nobody needs it"
-            )
-        _drop_scratch(scratch)  # a killed run has left it
-    __salt__["postgresql.database_create"](scratch, facts["owner"], locale=facts["locale"])
-    _mark_database(scratch, __utils__["postgres_tenants.mark"](name, "scratch"))
-    __salt__["postgresql.database_grant"](scratch, {facts["owner"]: ["CONNECT", "CREATE", "TEMPORARY"]})
-    extensions = __salt__["postgresql.query"](
-        "SELECT e.extname::text AS name, n.nspname::text AS schema FROM pg_extension e "
-        "JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname <> 'plpgsql' ORDER BY e.oid",
-        database=model,
-    )
-    for schema in {one["schema"] for one in extensions} - {"public", "pg_catalog"}:
-        __salt__["postgresql.change"](
-            [_sql("CREATE SCHEMA {} AUTHORIZATION {}", schema, facts["owner"])], database=scratch
-        )
-    for one in extensions:
-        __salt__["postgresql.extension_create"](one["name"], scratch, one["schema"])
-
-
-def _drop_scratch(scratch):
-    if scratch in _inventory()["databases"]:
-        __salt__["postgresql.database_drop"](scratch, force=True)
-
-
-def _restore_into(programs, file, database, owner):
-    """
-    Restore a dump as a role that can do no more than the owner.
-
-    The dump's code runs with the rights of whoever restores it, and SET ROLE alone would let a superuser's session
-    find its way back. So a role is made for it, with a password that no other one knows and that is soon forgotten.
-    """
-    there = {
-        kind: [row["name"] for row in __salt__["postgresql.query"](question, database=database)]
-        for kind, question in (
-            ("SCHEMA", __utils__["postgres_tenants.schemas_question"]()),
-            ("EXTENSION", "SELECT extname::text AS name FROM pg_extension"),
-        )
-    }
-    lines = __utils__["postgres_dumps.contents"](programs, file)
-    lines = __utils__["postgres_dumps.selected"](lines, there)
-    password = secrets.token_urlsafe(32)
-    _drop_restorer()
-    group = __salt__["postgresql_password.group"]()
-    __salt__["postgresql.role_create"](RESTORER, member_of=[group, owner], comment="rick-infra restores a dump")
-    try:
-        __salt__["postgresql.change"](
-            [
-                _sql(
-                    "ALTER ROLE {} PASSWORD {verifier}",
-                    RESTORER,
-                    verifier=__utils__["postgresql_scram.verifier"](password),
-                )
-            ]
-        )
-        __utils__["postgres_dumps.read"](programs, file, database, RESTORER, password, owner, lines)
-    finally:
-        _drop_restorer()
-
-
-def _drop_restorer():
-    if RESTORER in _inventory()["roles"]:
-        __salt__["postgresql.role_drop"](RESTORER)
-
-
-def _copy_settings(present, fresh):
-    """What ALTER DATABASE ... SET has set is not in a dump."""
-    rows = __salt__["postgresql.query"](
-        "SELECT split_part(one, '=', 1) AS name, substr(one, strpos(one, '=') + 1) AS value "
-        "FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase, unnest(s.setconfig) one "
-        "WHERE d.datname = %s AND s.setrole = 0",
-        [present],
-    )
-    for row in rows:
-        # In this way the value need not be taken apart, as lists would otherwise have to.
-        current = _sql("SELECT set_config({name}, {value}, true)", name=row["name"], value=row["value"])
-        name = ".".join(["{}"] * (row["name"].count(".") + 1))
-        kept = _sql(f"ALTER DATABASE {{}} SET {name} FROM CURRENT", fresh, *row["name"].split("."))
-        __salt__["postgresql.change"]([current, kept])
-
-
-def _swap(name, present, fresh, connection_limit):
-    """Let a database take another one's name and place. The other one gets its name, and goes with it."""
-    aside = f"{fresh}-old"
-    __salt__["postgresql.change"]([_sql("ALTER DATABASE {} CONNECTION LIMIT 0", present)])
-    __salt__["postgresql.forget_connections"]()
-    __salt__["postgresql.query"](
-        "SELECT pg_terminate_backend(pid, %(limit)s) FROM pg_stat_activity WHERE datname::text = ANY(%(names)s)",
-        {"limit": END_TIMEOUT, "names": [present, fresh]},
-    )
-    __salt__["postgresql.change"](
-        [
-            _sql("ALTER DATABASE {} RENAME TO {}", present, aside),
-            _sql("ALTER DATABASE {} RENAME TO {}", fresh, present),
-            _sql("ALTER DATABASE {} RENAME TO {}", aside, fresh),
-            _sql("ALTER DATABASE {} CONNECTION LIMIT {limit}", present, limit=connection_limit),
-            _sql("COMMENT ON DATABASE {} IS {mark}", present, mark=__utils__["postgres_tenants.mark"](name)),
-        ]
-    )
-
-
-def _mark_database(database, mark):
-    __salt__["postgresql.change"]([_sql("COMMENT ON DATABASE {} IS {mark}", database, mark=mark)])
+    nothing = {"roles": [], "readonly_roles": [], "databases": []}
+    return inventory, __utils__["postgres_tenants.tenants"](inventory).get(name, nothing)
 
 
 def _sql(text, *identifiers, **literals):

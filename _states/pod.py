@@ -104,7 +104,7 @@ def declared(name, units, timers=(), at_boot=True):
     return __utils__["results.changed"](name, changes, f"The pod of {name} is declared so")
 
 
-def started(name, files, postgres=False, units=None, timers=(), rollback=False):
+def started(name, files, postgres=None, units=None, timers=(), rollback=False):
     """
     Ensure a service is about to run with exactly what is declared for it, and its timers are on. Waits for nothing.
 
@@ -115,7 +115,7 @@ def started(name, files, postgres=False, units=None, timers=(), rollback=False):
         Its files, for example ``[notes.pod]``. What belongs to a pod need not be listed.
 
     postgres
-        Whether the service has a database: it is dumped (``postgres_tenant.dump``) before another image meets it.
+        The service's database, by its name: it is dumped (``postgres_dump.dump``) before another image meets it.
 
     units, timers
         As for ``pod.declared``: what the service has besides is stopped and removed. None: nothing is.
@@ -132,7 +132,7 @@ def started(name, files, postgres=False, units=None, timers=(), rollback=False):
           pod.started:
             - name: notes
             - files: [notes.pod]
-            - postgres: true
+            - postgres: notes
     """
     try:
         changes = __salt__["pod.start_changes"](name, files, postgres, units, timers)

@@ -8,17 +8,7 @@ STOPPED = "The server is down, so this cannot be planned; the run will start it 
 NOT_RUNNING = "PostgreSQL does not listen on its socket: the state that runs the server must come before this one"
 
 
-def present(
-    name,
-    role=None,
-    database=None,
-    locale="C.UTF-8",
-    extensions=(),
-    connection_limit=-1,
-    auth="peer",
-    secret=None,
-    readonly_roles=(),
-):
+def present(name, tenant=None):
     """
     Ensure a service has a role and a database of its own, and that nobody else gets in.
 
@@ -29,81 +19,76 @@ def present(
     name
         The service.
 
-    role, database
-        Their names. Default: that of the service.
+    tenant
+        Mapping, all of it optional:
 
-    locale
-        What the database is created with; the encoding is UTF-8. One that the host lacks is generated.
-
-    extensions
-        List of extensions that the database must have. Others stay. Each one's package must be installed.
-
-    connection_limit
-        Number of simultaneous connections of the role; -1 for no limit but the server's.
-
-    auth
-        ``peer``: the system user of the role's name gets in, as the kernel says
-        who it is. ``scram``: whoever knows the password, and nobody else.
-
-    secret
-        With ``scram``: the name of the secret, as in ``secret.present``.
-        Default: ``NAME.postgres``. The server gets a verifier of it only.
-
-    readonly_roles
-        List of further roles that may read all tables of the database, also
-        those to come, and do nothing else. The system user of that name gets
-        in (``peer``). A role belongs to one service. One that is no longer listed is dropped.
+        ``role``, ``database``
+            Their names. Default: that of the service. A database of another
+            name that it had before stays, and ``postgres_tenant.list`` shows it.
+        ``locale``
+            What the database is created with; the encoding is UTF-8. One that
+            the host lacks is generated. Default: ``C.UTF-8``.
+        ``extensions``
+            List of extensions that the database must have. Others stay. Each
+            one's package must be installed.
+        ``connection_limit``
+            Number of simultaneous connections of the role; -1 (default) for no
+            limit but the server's.
+        ``auth``
+            ``peer`` (default): the system user of the role's name gets in, as the
+            kernel says who it is. ``scram``: whoever knows the password, and nobody else.
+        ``secret``
+            With ``scram``: the name of the secret, as in ``secret.present``.
+            Default: ``NAME.postgres``. The server gets a verifier of it only.
+        ``readonly_roles``
+            List of further roles that may read all tables of the database, also
+            those to come, and do nothing else. The system user of that name gets
+            in (``peer``). A role belongs to one service. One that is no longer
+            listed is dropped.
 
     .. code-block:: yaml
 
         Notes has its database:
           postgres_tenant.present:
             - name: notes
-            - extensions: [pg_trgm]
-            - connection_limit: 20
-            - readonly_roles: [notes-reports]
+            - tenant:
+                extensions: [pg_trgm]
+                connection_limit: 20
+                readonly_roles: [notes-reports]
     """
-    arguments = {
-        "role": role,
-        "database": database,
-        "locale": locale,
-        "extensions": extensions,
-        "connection_limit": connection_limit,
-        "auth": auth,
-        "secret": secret,
-        "readonly_roles": readonly_roles,
-    }
 
     def apply():
-        __salt__["postgres_tenant.apply"](name, **arguments)
+        __salt__["postgres_tenant.apply"](name, tenant)
         return ""
 
     return _converge(
         name,
-        lambda: __salt__["postgres_tenant.differences"](name, **arguments),
+        lambda: __salt__["postgres_tenant.differences"](name, tenant),
         apply,
         f"PostgreSQL has what service {name} declares",
     )
 
 
-def absent(name, role=None, database=None, data="keep", archive=None):
+def absent(name, data="keep", archive=None):
     """
     Ensure a service does not use PostgreSQL any more. What does not carry its mark is left alone.
+
+    All that carries it goes, whatever it is called: roles, read-only roles,
+    databases, also one that the service had before under another name.
 
     name
         The service.
 
-    role, database
-        Their names. Default: that of the service. Its read-only roles are found by their mark.
-
     data
         ``keep``: nobody can connect any more, and nothing is lost.
-        ``archive``: the database is dumped, the dump is restored for a trial and
+        ``archive``: each database is dumped, the dump is restored for a trial and
         compared, and only then all of it is dropped. ``delete``: all of it is
-        dropped, **and lost**.
+        dropped, **and lost**. With these two, the dumps that were made before
+        images changed (``postgres_dump.list``) are deleted as well.
 
     archive
         Folder of archives. Default: ``/var/lib/rick-infra/archive``; the dump is in the folder of the service's name.
+        ``postgres_dump.restore`` brings it back.
 
     .. code-block:: yaml
 
@@ -113,26 +98,27 @@ def absent(name, role=None, database=None, data="keep", archive=None):
             - data: archive
     """
 
-    def differences():
-        return __salt__["postgres_tenant.removal_differences"](name, role, database, data, archive)
-
     def apply():
-        __salt__["postgres_tenant.lock"](name, role, database)
+        __salt__["postgres_tenant.lock"](name)
         if data == "keep":
             return ""
-        visitors = __salt__["postgres_tenant.visitors"](name, database)
+        visitors = __salt__["postgres_tenant.visitors"](name)
         if visitors:  # dropping would fail, so that each run left one more archive
             raise CommandExecutionError(
                 f"service {name}: {', '.join(visitors)} is connected to its database; end that session before"
             )
         said = ""
-        if data == "archive" and "archive" in differences():
-            said = f"; the dump is {__salt__['postgres_tenant.archive'](name, database or name, archive)}"
-        __salt__["postgres_tenant.drop"](name, role, database)
+        for database in __salt__["postgres_tenant.databases"](name) if data == "archive" else ():
+            said += f"; the dump of {database} is {__salt__['postgres_dump.archive'](name, database, archive)}"
+        __salt__["postgres_tenant.drop"](name)
         return said
 
-    fine = "Nobody gets in to" if data == "keep" else "Gone is"
-    return _converge(name, differences, apply, f"{fine} what carries the mark of service {name} in PostgreSQL")
+    return _converge(
+        name,
+        lambda: __salt__["postgres_tenant.removal_differences"](name, data, archive),
+        apply,
+        f"{'Nobody gets in to' if data == 'keep' else 'Gone is'} what carries the mark of service {name} in PostgreSQL",
+    )
 
 
 def _converge(name, differences, apply, fine):

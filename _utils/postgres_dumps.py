@@ -11,6 +11,7 @@ import hashlib
 import os
 import pwd
 import re
+import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -22,6 +23,8 @@ ARCHIVE = "/var/lib/rick-infra/archive"
 KEPT = 3  # dumps a service
 SOCKET_DIRECTORY = "/run/postgresql"
 ACCOUNT = "postgres"
+RESTORER = "rick-infra-restore"  # the role that dumps are restored by, while one is
+SCRATCH = "rick-infra-scratch-"  # what the names of databases for a trial begin with
 TIMEOUT = 6 * 3600  # seconds; only so that a program that hangs does not do so for ever
 UNFINISHED = ".unfinished"
 
@@ -120,6 +123,28 @@ def prune(folder, name, kept):
         old.unlink()
 
 
+def present(folder):
+    """
+    Return the dumps below a folder, ``{service: [files, oldest first]}``.
+    """
+    places = sorted(place for place in Path(folder).glob("*") if place.is_dir())
+    return {place.name: [str(file) for file in sorted(place.glob("*.dump"))] for place in places}
+
+
+def remove(folder, name):
+    """
+    Delete the dumps below ``folder``/``name``, unfinished ones too.
+
+    Raises CommandExecutionError if the disk does not let us.
+    """
+    try:
+        shutil.rmtree(Path(folder) / name)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise CommandExecutionError(f"{error.filename}: {error.strerror}") from error
+
+
 def write(programs, database, path, snapshot):
     """
     Dump a database into a file, as it is in an exported snapshot.
@@ -207,7 +232,21 @@ def scratch(database):
     """
     Return the name of the database that a dump of ``database`` is restored into for a trial.
     """
-    return f"rick-infra-scratch-{hashlib.sha256(database.encode()).hexdigest()[:16]}"
+    return f"{SCRATCH}{hashlib.sha256(database.encode()).hexdigest()[:16]}"
+
+
+def is_scratch(database):
+    """
+    Return whether a database is one that a dump is restored into for a trial, by its name.
+    """
+    return database.startswith(SCRATCH)
+
+
+def restorer():
+    """
+    Return the role that dumps are restored by. It is there only meanwhile.
+    """
+    return RESTORER
 
 
 def _run(command, environment, **streams):

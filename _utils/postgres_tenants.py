@@ -11,11 +11,12 @@ killed run has made and not marked.
 import re
 from typing import Any
 
-from salt.exceptions import CommandExecutionError
+from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 ALL = ["CONNECT", "CREATE", "TEMPORARY"]
 NEVER = {"superuser": False, "createrole": False, "replication": False, "bypassrls": False, "createdb": False}
 _SERVICE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_LONGEST = 63  # characters, as of all names in PostgreSQL
 _MARK = re.compile(rf"rick-infra service ({_SERVICE.pattern})(?:, (read-only|scratch))?")
 
 # Inside a database where only the owner gets in, and inside one where others read along. A right that PUBLIC has does
@@ -49,6 +50,14 @@ SELECT ARRAY(SELECT extname::text FROM pg_extension) AS extensions,
 SCHEMAS = "SELECT nspname::text AS name FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'"
 
 _PACKAGES = {"vector": "pgvector", "postgis": "postgis-3"}  # others are called as the extension, without its pg_
+
+
+def check_name(name):
+    """
+    Raise SaltInvocationError unless a mark, and so the comment of a role, can name this service.
+    """
+    if not isinstance(name, str) or not _SERVICE.fullmatch(name) or len(name) > _LONGEST:
+        raise SaltInvocationError(f"service {name!r}: a name has up to {_LONGEST} letters, digits or _.-")
 
 
 def mark(name, kind=None):
@@ -255,46 +264,47 @@ def package(extension, version):
     return f"postgresql-{version.partition('.')[0]}-{plain}"
 
 
-def owned(name, role, database, inventory):
-    """
-    Return what of a service is there, ``{"role": name or None, "readers": names, "database": name or None}``.
-    """
-    there = {
-        kind: thing if thing in inventory[kind] and whose(inventory, kind, thing) == name else None
-        for kind, thing in (("roles", role), ("databases", database))
-    }
-    readers = surplus_readers({"name": name, "role": role, "readonly_roles": []}, inventory)
-    return {"role": there["roles"], "readers": readers, "database": there["databases"]}
-
-
 def locking_differences(mine, inventory):
     """
-    Return what has to change for a service to be locked out of what stays. ``mine`` is what ``owned`` returns.
+    Return what has to change for a service to be locked out of what stays. ``mine`` is its part of ``tenants``.
     """
     changes = {}
     for title, role in _roles(mine):
         changes.update(_differing(title, inventory["roles"][role], {"login": False}))
-    if mine["database"]:
-        changes.update(_differing("database", inventory["databases"][mine["database"]], {"connection_limit": 0}))
+    for database in mine["databases"]:
+        changes.update(_differing(f"database {database}", inventory["databases"][database], {"connection_limit": 0}))
     return changes
 
 
-def removal_differences(mine, archive=None):
+def removal_differences(mine, archived, dumps=None, folder=None):
     """
-    Return what has to change for all of it to be gone; ``archive`` is the folder that a dump goes to before.
+    Return what has to change for all of it to be gone.
+
+    mine
+        The service's part of ``tenants``.
+
+    archived
+        Those of its databases whose content somebody may want.
+
+    dumps
+        Its dumps, which go with the databases; None if there never was one.
+
+    folder
+        Where a dump of each goes before. None: nowhere.
     """
     changes = {}
-    if mine["database"]:
-        if archive:
-            changes["archive"] = {"old": None, "new": f"a proven dump of {mine['database']} in {archive}"}
-        changes["database"] = {"old": mine["database"], "new": None}
-    changes.update({title: {"old": role, "new": None} for title, role in _roles(mine)})
+    if folder:
+        changes.update({f"archive of {one}": {"old": None, "new": f"a proven dump in {folder}"} for one in archived})
+    changes.update({f"database {one}": {"old": "present", "new": None} for one in mine["databases"]})
+    changes.update({title: {"old": "present", "new": None} for title, _ in _roles(mine)})
+    if dumps is not None:
+        changes["dumps"] = {"old": dumps, "new": None}
     return changes
 
 
 def _roles(mine):
-    roles = [("role", mine["role"])] if mine["role"] else []
-    return roles + [(f"read-only role {reader}", reader) for reader in mine["readers"]]
+    readers = [(f"read-only role {reader}", reader) for reader in mine["readonly_roles"]]
+    return [(f"role {role}", role) for role in mine["roles"]] + readers
 
 
 def _role(title, name, roles, options):

@@ -119,8 +119,8 @@ class Host:
             raise CommandExecutionError("'never' is no calendar event")
         self.calendar.append(event)
 
-    def dump(self, name):
-        self.dumps.append((name, list(self.done)))
+    def dump(self, name, database):
+        self.dumps.append((name, database, list(self.done)))
         return f"/dumps/{name}"
 
     def reload(self):
@@ -275,7 +275,7 @@ def install(tmp_path, monkeypatch, results):
     salt["secret.pending"] = list
     salt["secret.path"] = lambda name: f"{tmp_path}/secrets/{name}"
     salt["secret.all_differences"] = lambda *_: {}
-    salt["postgres_tenant.dump"] = found.dump
+    salt["postgres_dump.dump"] = found.dump
     context = {}
     options = {"test": False}
     for module in MODULES.values():

@@ -14,7 +14,8 @@ import pytest
 @pytest.fixture
 def virgin(loaders, modules, tmp_path, monkeypatch):
     """Not even the user postgres is there."""
-    assert loaded.of_module(modules, "postgres_tenant")  # before constants are moved: loading it later moved them back
+    for name in ("postgres_tenant", "postgres_dump"):
+        assert loaded.of_module(modules, name)  # before constants are moved: loading it later moved them back
     constants = loaded.of_util(modules, "postgresql_server")
     monkeypatch.setitem(constants, "SOCKET_DIRECTORY", str(tmp_path))
     monkeypatch.setitem(constants, "SUPERUSER", "no-such-user")
@@ -26,10 +27,10 @@ EVERYTHING = {"extensions": ["pg_trgm"], "readonly_roles": ["reports"], "auth": 
 
 
 def test_what_a_service_needs_is_planned_and_a_run_fails(virgin):
-    result = virgin("postgres_tenant.present", test=True, name="notes", **EVERYTHING)
+    result = virgin("postgres_tenant.present", test=True, name="notes", tenant=EVERYTHING)
     assert result["result"] is None, result["comment"]
     assert {"role", "database", "password", "extensions", "reports reads"} <= set(result["changes"])
-    result = virgin("postgres_tenant.present", test=False, name="notes", **EVERYTHING)
+    result = virgin("postgres_tenant.present", test=False, name="notes", tenant=EVERYTHING)
     assert result["result"] is False
     assert "must come before" in result["comment"]
 
@@ -40,7 +41,7 @@ def test_what_a_virgin_host_has_no_need_of_is_no_plan(virgin, data):
     assert (result["result"], result["changes"]) == (True, {})
 
 
-@pytest.mark.parametrize("options", [{"name": "postgres"}, {"name": "notes", "locale": "english"}])
+@pytest.mark.parametrize("options", [{"name": "postgres"}, {"name": "notes", "tenant": {"locale": "english"}}])
 def test_what_cannot_be_fails_in_a_plan(virgin, options):
     assert virgin("postgres_tenant.present", test=True, **options)["result"] is False
 
@@ -96,10 +97,10 @@ def sent(modules, open_folder, monkeypatch):
 def test_everything_a_service_needs_is_sent_and_what_has_no_effect_is_a_failure(loaders, modules, sent):
     apply = loaded.states_over(loaders, modules)
     options = {"extensions": ["pg_trgm"], "readonly_roles": ["reports"]}
-    plan = apply("postgres_tenant.present", test=True, name="notes", **options)
+    plan = apply("postgres_tenant.present", test=True, name="notes", tenant=options)
     assert plan["result"] is None, plan["comment"]
     assert not [text for _, text in sent if text.startswith(("CREATE", "ALTER", "GRANT"))]
-    done = apply("postgres_tenant.present", test=False, name="notes", **options)
+    done = apply("postgres_tenant.present", test=False, name="notes", tenant=options)
     assert done["changes"] == plan["changes"]
     assert "still different" in done["comment"]
     for wanted in (

@@ -216,26 +216,26 @@ def test_a_registry_that_is_away_matters_if_its_image_is_needed(notes, policy, h
         assert notes.done == []
 
 
-def test_a_database_is_dumped_before_another_image_meets_it(notes):
+def test_the_database_of_that_name_is_dumped_before_another_image_meets_it(notes):
     notes.images["localhost/x:1"] = "newer"
-    changes = pod.start_changes("notes", FILES, postgres=True)
+    changes = pod.start_changes("notes", FILES, "notes_v2")
     assert changes["database of notes"]["new"] == "dumped before"
-    assert pod.start("notes", FILES, postgres=True) == {"changes": changes, "dump": "/dumps/notes"}
-    assert notes.dumps == [("notes", [])]
+    assert pod.start("notes", FILES, "notes_v2") == {"changes": changes, "dump": "/dumps/notes"}
+    assert notes.dumps == [("notes", "notes_v2", [])]
 
 
 def test_nothing_stops_if_the_dump_fails(notes):
-    def full(_name):
+    def full(_name, _database):
         raise CommandExecutionError("no space left")
 
     notes.images["localhost/x:1"] = "newer"
-    notes.salt["postgres_tenant.dump"] = full
+    notes.salt["postgres_dump.dump"] = full
     with pytest.raises(CommandExecutionError, match="no space"):
-        pod.start("notes", FILES, postgres=True)
+        pod.start("notes", FILES, "notes_v2")
     assert notes.done == []
 
 
-@pytest.mark.parametrize("postgres", [True, False])
+@pytest.mark.parametrize("postgres", ["notes", None])
 def test_a_database_is_not_dumped_for_another_definition_with_the_same_image(notes, postgres):
     pod.declare("notes", [*changed(Exec="new"), CLEANUP], TIMERS)
     assert pod.start("notes", FILES, postgres)["dump"] is None

@@ -278,7 +278,7 @@ def test_a_refused_definition_without_a_generation_says_so(notes):
 
 def test_an_image_that_changes_is_told_with_the_dump(notes):
     notes.images["localhost/x:1"] = "new"
-    answer = states.started("notes", FILES, postgres=True)
+    answer = states.started("notes", FILES, postgres="notes")
     assert answer["result"] is True
     assert "/dumps/notes" in answer["comment"]
 

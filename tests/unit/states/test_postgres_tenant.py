@@ -9,7 +9,7 @@ from tree import load
 state = load("states", "postgres_tenant")
 
 NEW = {"role": {"old": None, "new": "notes"}}
-GONE = {"archive": {"old": None, "new": "/a"}, "database": {"old": "notes", "new": None}}
+GONE = {"archive of notes": {"old": None, "new": "/a"}, "database notes": {"old": "present", "new": None}}
 
 
 class Host:
@@ -21,20 +21,28 @@ class Host:
         return {
             "postgresql.server": lambda: {"accepting": self.accepting, "version": "17.6"},
             "postgresql.clusters": lambda: self.clusters,
-            "postgres_tenant.differences": lambda name, **options: {} if self.there else dict(NEW),
+            "postgres_tenant.differences": lambda name, tenant: {} if self.there else dict(NEW),
             "postgres_tenant.removal_differences": self.removal_differences,
-            "postgres_tenant.visitors": lambda name, database: self.visitors,
+            "postgres_tenant.visitors": lambda name: self.visitors,
+            "postgres_tenant.databases": lambda name: ["notes", "notes_v2"],
+            "postgres_dump.archive": self.archive,
             **{
                 f"postgres_tenant.{name}": self._acting(name, there)
-                for name, there in (("apply", True), ("lock", None), ("archive", None), ("drop", False))
+                for name, there in (("apply", True), ("lock", None), ("drop", False))
             },
         }
 
-    def removal_differences(self, name, role, database, data, archive):
+    def archive(self, name, database, archive):
+        self.done.append(f"archive {database}")
+        return f"/a/notes/{database}.dump"
+
+    def removal_differences(self, name, data, archive):
         if data == "keep":
             return {} if "lock" in self.done else {"role": {"old": {"login": True}, "new": {"login": False}}}
         return (
-            {key: value for key, value in GONE.items() if key != "archive" or data == "archive"} if self.there else {}
+            {key: value for key, value in GONE.items() if "archive" not in key or data == "archive"}
+            if self.there
+            else {}
         )
 
     def _acting(self, name, there):
@@ -44,7 +52,6 @@ class Host:
             self.done.append(name)
             if there is not None and not self.deaf:
                 self.there = there
-            return "/a/notes/1.dump"
 
         return act
 
@@ -72,7 +79,7 @@ def apply(monkeypatch, results):
     [
         ("present", None, ["apply"]),
         ("absent", "keep", ["lock"]),
-        ("absent", "archive", ["lock", "archive", "drop"]),
+        ("absent", "archive", ["lock", "archive notes", "archive notes_v2", "drop"]),
         ("absent", "delete", ["lock", "drop"]),
     ],
 )
@@ -90,9 +97,10 @@ def test_what_is_planned_is_done_and_not_done_again(apply, host, function, data,
         assert (again["result"], again["changes"], host.done) == (True, {}, calls)
 
 
-def test_the_archive_is_named(apply, host):
+def test_the_archive_of_each_database_is_named(apply, host):
     host.there = True
-    assert "/a/notes/1.dump" in apply("absent", host, test=False, data="archive")["comment"]
+    comment = apply("absent", host, test=False, data="archive")["comment"]
+    assert "of notes is /a/notes/notes.dump; the dump of notes_v2 is /a/notes/notes_v2.dump" in comment
 
 
 def test_nothing_is_archived_or_dropped_while_somebody_else_is_connected(apply, host):
@@ -107,7 +115,7 @@ def test_an_archive_that_fails_leaves_everything(apply, host, monkeypatch):
     host.there = True
     failing = {
         **host.functions(),
-        "postgres_tenant.archive": lambda *_: (_ for _ in ()).throw(CommandExecutionError("x")),
+        "postgres_dump.archive": lambda *_: (_ for _ in ()).throw(CommandExecutionError("x")),
     }
     monkeypatch.setattr(host, "functions", lambda: failing)
     assert apply("absent", host, test=False, data="archive")["result"] is False

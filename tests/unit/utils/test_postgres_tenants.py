@@ -146,7 +146,7 @@ def test_an_owner_cannot_give_its_database_to_another_service_by_a_comment():
     assert tenants.whose(present, "databases", "trap") == "evil"
     with pytest.raises(CommandExecutionError, match="belongs to service evil"):
         tenants.refuse_foreign(wanted(database="trap"), present)
-    assert tenants.owned("notes", "notes", "trap", present)["database"] is None
+    assert tenants.tenants(present)["evil"]["databases"] == ["trap"]
 
 
 def test_what_every_service_has_is_listed():
@@ -159,17 +159,14 @@ def test_what_every_service_has_is_listed():
     assert tenants.tenants(present) == {"notes": {**entry, "locked": True}}
 
 
-def test_locking_and_removal_reach_what_carries_the_mark_only():
+def test_locking_and_removal_reach_all_that_carries_the_mark_and_nothing_else():
     present = inventory(**FRIENDS)
-    mine = tenants.owned("notes", "notes", "notes", present)
-    assert set(tenants.locking_differences(mine, present)) == {"role", "read-only role reports", "database"}
-    assert list(tenants.removal_differences(mine, "/archive")) == [
-        *("archive", "database", "role", "read-only role reports")
-    ]
-    assert "archive" not in tenants.removal_differences(mine)
-    foreign = {"roles": {"notes": ROLE}, "databases": {"notes": DATABASE}}
-    mine = tenants.owned("notes", "notes", "notes", foreign)
-    assert tenants.locking_differences(mine, foreign) == tenants.removal_differences(mine, "/archive") == {}
+    present["roles"]["other"], present["databases"]["other"] = ROLE, DATABASE
+    mine = tenants.tenants(present)["notes"]
+    all_of_it = ["database notes", "role notes", "read-only role reports"]
+    assert set(tenants.locking_differences(mine, present)) == set(all_of_it)
+    assert list(tenants.removal_differences(mine, ["notes"])) == all_of_it
+    assert list(tenants.removal_differences(mine, ["notes"], [], "/a")) == ["archive of notes", *all_of_it, "dumps"]
 
 
 def facts(**options):
