@@ -230,9 +230,10 @@ def orphans():
     """
     Return what services have left on this host that no entry owns, ``{service: {kind: [names], "way_out": text}}``.
 
-    The kinds are ``user``, ``databases``, ``roles``, ``valkey_user``,
-    ``valkey_instance``, ``site``, ``units``, ``secrets`` and ``directory``. A database that an entry does not
-    mention any more is there, too. Nothing is deleted: an entry with ``state: absent`` does that.
+    The kinds are ``user``, ``databases``, ``roles``, ``dumps``, ``valkey_user``,
+    ``valkey_instance``, ``valkey_data`` (of an instance), ``private_sockets``, ``site``, ``units`` (timers, too),
+    ``secrets`` and ``directory``. Databases and data of Valkey that an entry does not mention any more are there, too.
+    Archives are not: they are kept on purpose. Nothing is deleted: an entry with ``state: absent`` does that.
 
     Raises CommandExecutionError if PostgreSQL, Valkey or Podman cannot be asked.
 
@@ -246,9 +247,15 @@ def orphans():
     found = {
         "accounts": __salt__["account.list"](),
         "tenants": __salt__["postgres_tenant.list"](),
+        "dumps": __salt__["postgres_dump.list"](),
         "valkey_users": __salt__["valkey_user.list"](),
+        "valkey_instances": __salt__["valkey_instance.list"](),
+        "private_sockets": __salt__["private_socket.list"](),
         "sites": [one["service"] for one in __salt__["caddy.sites"]() if one["service"]],
-        "units": {file: one["owner"] for file, one in __salt__["quadlet_live.declared"]().items() if one["owner"]},
+        "units": {
+            **{file: one["owner"] for file, one in __salt__["quadlet_live.declared"]().items() if one["owner"]},
+            **__utils__["pod_timers.present"](),
+        },
         "secrets": [*__utils__["quadlet_podman.secrets"](), *__utils__["catalogue_host.secret_files"]()],
         "directories": __utils__["catalogue_host.homes"](),
     }

@@ -9,9 +9,10 @@ def of(found, names, services):
 
     found
         ``accounts`` as from ``account.list``, ``tenants`` as from
-        ``postgres_tenant.list``, ``valkey_users`` as from ``valkey_user.list``,
-        names of services in ``sites`` and ``directories``, ``secrets`` named ``SERVICE.SECRET``, ``units`` as
-        ``{file: service}``.
+        ``postgres_tenant.list``, ``dumps`` as from ``postgres_dump.list``,
+        ``valkey_users`` as from ``valkey_user.list``, ``valkey_instances`` as from ``valkey_instance.list``,
+        ``private_sockets`` as from ``private_socket.list``, names of services in ``sites`` and ``directories``,
+        ``secrets`` named ``SERVICE.SECRET``, ``units`` as ``{file: service}``, Quadlet files and timers.
 
     names
         The names of all entries.
@@ -31,6 +32,15 @@ def of(found, names, services):
     for service, tenant in found["tenants"].items():
         add(service, "databases", tenant["databases"])
         add(service, "roles", [*tenant["roles"], *tenant["readonly_roles"]])
+    for service in found["dumps"]:
+        add(service, "dumps", [service])
+    for instance in found["valkey_instances"]:
+        if instance["declared"]:
+            add(instance["name"], "valkey_instance", [instance["name"]])
+        if instance["data"]:
+            add(instance["name"], "valkey_data", [instance["name"]])
+    for one in found["private_sockets"]:
+        add(one["name"], "private_sockets", [one["unit"]])
     for one in found["valkey_users"]:
         add(one["user"], "valkey_user", [one["user"]])
         if one["instance"]:
@@ -54,6 +64,10 @@ def of(found, names, services):
             "databases": databases,
             "way_out": "the entry has another database or none; sudo -u postgres dropdb NAME deletes one for good",
         }
+    for service in _forgotten_data(found["valkey_instances"], services):
+        also = f"{left[service]['way_out']}; " if service in left else ""
+        way_out = f"{also}the entry has no Valkey of its own any more; rm -r /var/lib/valkey-{service} deletes its data"
+        left[service] = {**left.get(service, {}), "valkey_data": [service], "way_out": way_out}
     return dict(sorted(left.items()))
 
 
@@ -68,3 +82,13 @@ def _forgotten(tenants, services):
         if databases:
             forgotten[name] = databases
     return forgotten
+
+
+def _forgotten_data(instances, services):
+    """Services that have left a Valkey of their own and go on."""
+    for instance in instances:
+        service = services.get(instance["name"])
+        if not instance["data"] or not service or service["state"] == "absent":
+            continue
+        if not service["valkey"] or service["valkey"]["isolation"] != "instance":
+            yield instance["name"]

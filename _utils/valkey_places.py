@@ -103,5 +103,12 @@ def is_ours(config_file):
 def kept_data():
     """
     Return the names for which data of an instance are on this host, sorted; the instance itself may be gone.
+
+    Those of an instance that somebody else has made are not ours.
     """
-    return sorted(path.name.removeprefix("valkey-") for path in Path(DATA).glob("valkey-*") if path.is_dir())
+    found = [path.name.removeprefix("valkey-") for path in Path(DATA).glob("valkey-*") if path.is_dir()]
+    return sorted(name for name in found if _NAME.fullmatch(name) and not _is_foreign(place(name)["config_file"]))
+
+
+def _is_foreign(config_file):
+    return Path(config_file).exists() and not is_ours(config_file)

@@ -295,13 +295,17 @@ def test_orphans_are_asked_of_those_who_know(host, monkeypatch):
         {
             "account.list": lambda: {"gone": {"service": "gone"}, "notes": {"service": "notes"}},
             "postgres_tenant.list": lambda: tenants,
+            "postgres_dump.list": lambda: {"gone": []},
             "valkey_user.list": lambda: [{"user": "gone", "instance": None}],
+            "valkey_instance.list": lambda: [{"name": "gone", "declared": False, "data": True}],
+            "private_socket.list": lambda: [{"name": "gone", "unit": "rick-private-gone-valkey"}],
             "caddy.sites": lambda: [{"service": "gone"}, {"service": None}],
             "quadlet_live.declared": lambda: {"gone.pod": {"owner": "gone"}, "other.pod": {"owner": None}},
         }
     )
     utils = {
         "quadlet_podman.secrets": lambda: {"gone.token": 1},
+        "pod_timers.present": lambda: {"gone-clean.timer": "gone", "notes-clean.timer": "notes"},
         "catalogue_host.secret_files": lambda: ["gone.token", "notes.valkey"],
         "catalogue_host.homes": lambda: ["gone", "notes"],
     }
@@ -309,5 +313,7 @@ def test_orphans_are_asked_of_those_who_know(host, monkeypatch):
     ((name, left),) = catalogue.orphans().items()
     assert name == "gone"
     assert left.keys() == {
-        *("user", "databases", "roles", "valkey_user", "site", "units", "secrets", "directory", "way_out")
+        *("user", "databases", "roles", "dumps", "valkey_user", "valkey_data", "private_sockets", "site", "units"),
+        *("secrets", "directory", "way_out"),
     }
+    assert left["units"] == ["gone.pod", "gone-clean.timer"]

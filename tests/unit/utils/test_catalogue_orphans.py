@@ -12,6 +12,9 @@ def found(**what):
     nothing = {
         "accounts": {},
         "tenants": {},
+        "dumps": {},
+        "valkey_instances": [],
+        "private_sockets": [],
         "valkey_users": [],
         "sites": [],
         "units": {},
@@ -27,17 +30,26 @@ EVERYTHING = found(
         "old": {"roles": ["old"], "readonly_roles": ["reader"], "databases": ["old"], "locked": True},
         "notes": {"roles": ["notes"], "readonly_roles": [], "databases": ["notes"], "locked": False},
     },
+    dumps={"old": [], "notes": ["/dumps/notes/1.dump"]},
+    valkey_instances=[
+        {"name": "old", "declared": True, "data": True},
+        {"name": "notes", "declared": False, "data": False},
+    ],
+    private_sockets=[
+        {"unit": "rick-private-old-postgresql", "name": "old"},
+        {"unit": "rick-private-notes-valkey", "name": "notes"},
+    ],
     valkey_users=[
         {"user": "old", "instance": None},
         {"user": "old", "instance": "old"},
         {"user": "notes", "instance": None},
     ],
     sites=["old", "notes"],
-    units={"old.pod": "old", "old-web.container": "old", "notes.pod": "notes"},
+    units={"old.pod": "old", "old-web.container": "old", "old-clean.timer": "old", "notes.pod": "notes"},
     secrets=["old.token", "old.token", "notes.valkey", "valkey-admin"],
     directories=["old", "notes"],
 )
-NOTES = {"notes": {"state": "present", "postgres": {"database": "notes"}}}
+NOTES = {"notes": {"state": "present", "postgres": {"database": "notes"}, "valkey": None}}
 
 
 def test_on_a_host_as_declared_nothing_is_left():
@@ -54,9 +66,12 @@ def test_all_that_is_left_of_a_service_is_told_with_the_way_out():
             "roles": ["old", "reader"],
             "valkey_user": ["old"],
             "valkey_instance": ["old"],
+            "valkey_data": ["old"],
+            "dumps": ["old"],
+            "private_sockets": ["rick-private-old-postgresql"],
             "site": ["old"],
             "directory": ["old"],
-            "units": ["old.pod", "old-web.container"],
+            "units": ["old.pod", "old-web.container", "old-clean.timer"],
             "secrets": ["old.token"],
             "way_out": "write /etc/rick-infra/services/old.yaml with state: absent and data: archive (or delete), "
             "apply the highstate, then remove the file",
@@ -66,9 +81,21 @@ def test_all_that_is_left_of_a_service_is_told_with_the_way_out():
 
 @pytest.mark.parametrize("postgres", [None, {"database": "other"}])
 def test_a_database_that_an_entry_no_longer_mentions_is_left(postgres):
-    services = {"notes": {"state": "present", "postgres": postgres}}
+    services = {"notes": {**NOTES["notes"], "postgres": postgres}}
     assert orphans.of(EVERYTHING, ["notes", "old"], services)["notes"]["databases"] == ["notes"]
 
 
 def test_the_data_of_what_is_to_be_gone_is_no_orphan():
     assert orphans.of(EVERYTHING, ["notes", "old"], {"notes": {"state": "absent", "postgres": None}}) == {}
+
+
+@pytest.mark.parametrize("valkey", [None, {"isolation": "prefix"}])
+def test_the_data_of_a_valkey_that_a_service_no_longer_has_are_left_as_its_databases_are(valkey):
+    kept = {**EVERYTHING, "valkey_instances": [{"name": "notes", "declared": False, "data": True}]}
+    services = {"notes": {"state": "present", "postgres": None, "valkey": valkey}}
+    left = orphans.of(kept, ["notes", "old"], services)["notes"]
+    assert (left["databases"], left["valkey_data"]) == (["notes"], ["notes"])
+    assert "dropdb" in left["way_out"]
+    assert "/var/lib/valkey-notes" in left["way_out"]
+    services["notes"]["valkey"] = {"isolation": "instance"}
+    assert "valkey_data" not in orphans.of(kept, ["notes", "old"], services)["notes"]

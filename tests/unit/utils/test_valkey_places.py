@@ -47,4 +47,8 @@ def test_data_that_were_kept_are_found(monkeypatch, tmp_path):
     for name in ("valkey", "valkey-notes", "postgresql"):
         (tmp_path / name).mkdir()
     (tmp_path / "valkey-file").write_text("")
+    for name in ("valkey-notes.unfinished", "valkey-hand"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setattr(places, "CONFIGURATION", str(tmp_path))
+    (tmp_path / "valkey-hand.conf").write_text("port 0\n")  # somebody else's, and so are its data
     assert places.kept_data() == ["notes"]
