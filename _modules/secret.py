@@ -295,7 +295,7 @@ def renew(name):
     name
         ``SERVICE.SECRET``, for example ``notes.token``.
 
-    Raises CommandExecutionError if no service declares it, or if it is not generated here.
+    Raises CommandExecutionError if no service declares it, if it is not generated here, or if the catalogue is wrong.
 
     CLI Example:
 
@@ -303,13 +303,8 @@ def renew(name):
 
         salt-call secret.renew notes.token
     """
-    service = name.partition(".")[0] if isinstance(name, str) else name
-    for entry in __salt__["catalogue.services"]():
-        if entry["name"] == service:
-            declared = __utils__["secret_values.declared"](service, entry.get("secrets", []))
-            break
-    else:
-        raise CommandExecutionError(f"secret {name}: there is no service {service} (salt-call catalogue.list)")
+    service = str(name).partition(".")[0]
+    declared = __utils__["secret_values.declared"](service, __salt__["catalogue.part"](service, "secrets"))
     if name not in declared:
         raise CommandExecutionError(f"secret {name}: service {service} has {', '.join(declared) or 'no secrets'}")
     source, detail = declared[name]

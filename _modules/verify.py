@@ -58,13 +58,15 @@ def service(name):
     name
         Name of the service.
 
+    Raises CommandExecutionError if there is no such service, or if the catalogue is wrong.
+
     CLI Example:
 
     .. code-block:: bash
 
         salt-call verify.service notes
     """
-    return _table(__salt__["verify_service.checks"](_named(name), _doors()))
+    return _table(__salt__["verify_service.checks"](__salt__["catalogue.show"](name), _doors()))
 
 
 def access():
@@ -81,19 +83,13 @@ def access():
 
         salt-call verify.access
     """
+    wrong = __salt__["catalogue.problems"]()
+    if wrong:
+        raise CommandExecutionError("\n".join(wrong))
     present = [one for one in __salt__["catalogue.services"]() if one["state"] == "present"]
     if not present:
-        raise CommandExecutionError(
-            "there are no services on this host: nothing to compare (salt-call catalogue.check)"
-        )
+        raise CommandExecutionError("there are no services on this host: nothing to compare")
     return _table(__salt__["verify_access.checks"](present))
-
-
-def _named(name):
-    services = {one["name"]: one for one in __salt__["catalogue.services"]()}
-    if name not in services:
-        raise CommandExecutionError(f"no service {name!r} on this host: {', '.join(services) or 'there is none'}")
-    return services[name]
 
 
 def _table(checks):

@@ -41,6 +41,7 @@ def checks(service, doors):
         missing = f"there is no user {user}; apply the highstate"
         return [{"name": f"{name}: user {user} exists", "passed": False, "detail": missing}]
     return [
+        *_refused(service),
         *_containers(service, account),
         *_doors(service, account, doors),
         *_databases(service),
@@ -102,6 +103,14 @@ def probe(path, expected, uid, gid, groups):
     answer = __salt__["unix_socket.probe"](path, uid, gid, groups)
     problem = None if answer["outcome"] == expected else f"{answer['outcome']}: {answer['detail']}"
     return problem, f"uid {uid}, groups {groups}: {answer['detail']}"
+
+
+def _refused(service):
+    """What runs is another definition than the entry's: that is to be seen, however well it runs."""
+    if not service["refused"]:
+        return []
+    detail = f"taken back, since it did not become healthy: {service['refused']}"
+    return [{"name": f"{service['name']} is as declared", "passed": False, "detail": detail}]
 
 
 def _containers(service, account):

@@ -483,7 +483,14 @@ def test_a_service_s_secrets_go_and_nobody_else_s(podman, keep_files):
 
 
 def catalogue(*secrets):
-    return {"catalogue.services": lambda: [{"name": "wiki"}, {"name": "notes", "secrets": list(secrets)}]}
+    services = {"wiki": [], "notes": list(secrets)}
+
+    def part(name, key):
+        if name not in services:
+            raise CommandExecutionError(f"there is no service {name!r} in the catalogue")
+        return {"secrets": services[name]}[key]
+
+    return {"catalogue.part": part}
 
 
 def test_renewing_makes_another_value_at_once_and_keeps_no_copy(podman, monkeypatch):
@@ -505,15 +512,27 @@ def test_renewing_makes_another_value_at_once_and_keeps_no_copy(podman, monkeypa
         ("notes.smtp", "comes from pillar smtp:password: change it there"),
         ("notes.other", "service notes has notes.token, notes.smtp"),
         ("wiki.token", "service wiki has no secrets"),
-        ("nobody.token", "there is no service nobody"),
-        ("valkey-notes", "there is no service valkey-notes"),
-        (None, "there is no service None"),
+        ("nobody.token", "there is no service 'nobody'"),
+        ("valkey-notes", "there is no service 'valkey-notes'"),
+        (None, "there is no service 'None'"),
     ],
 )
 def test_what_is_not_generated_for_a_service_cannot_be_renewed(podman, monkeypatch, name, words):
     monkeypatch.setattr(secret, "__salt__", catalogue(GENERATED, FROM_PILLAR))
     with pytest.raises(CommandExecutionError, match=words):
         secret.renew(name)
+
+
+def test_what_is_wrong_in_the_catalogue_is_told_and_nothing_renewed(podman, monkeypatch):
+    def wrong(name, key):
+        raise CommandExecutionError("rick:services:notes: unknown key 'imge'")
+
+    converge([GENERATED])
+    before = file("notes.token").read_bytes()
+    monkeypatch.setattr(secret, "__salt__", {"catalogue.part": wrong})
+    with pytest.raises(CommandExecutionError, match="unknown key 'imge'"):
+        secret.renew("notes.token")
+    assert file("notes.token").read_bytes() == before
 
 
 def test_no_answer_and_no_memory_of_the_run_shows_a_value(podman, monkeypatch, tmp_path):

@@ -21,6 +21,7 @@ BOTH_GROUPS = ["postgres-clients", "valkey-clients"]
 SERVICE = {
     "name": "notes",
     "state": "present",
+    "refused": None,
     "account": {"user": "notes", "groups": BOTH_GROUPS},
     "files": ["notes.network", "notes.pod", "notes-web.container"],
     "units": [{"kind": "container", "name": "notes-web", "socket_groups": BOTH_GROUPS}],
@@ -113,6 +114,7 @@ class Host:
             }[name],
             "catalogue.services": lambda: self.services,
             "catalogue.problems": lambda: self.mistakes,
+            "catalogue.show": lambda name: {one["name"]: one for one in self.services}[name],
             "facts.problems": lambda: self.facts,
             "facts.published": lambda: GIDS,
             "daemon.tcp_listeners": lambda unit: self.tcp.get(unit, []),
@@ -437,8 +439,22 @@ def test_a_port_beyond_loopback_is_shown(host):
 def test_one_service_is_checked_by_its_name(host):
     assert verify.service("notes")["passed"]
     assert all("notes" in check["name"] for check in verify.service("notes")["checks"])
-    with pytest.raises(CommandExecutionError, match="no service 'wiki' on this host: notes"):
-        verify.service("wiki")
+
+
+def test_of_a_wrong_catalogue_the_errors_are_told_and_not_that_there_is_nothing(host):
+    host.mistakes = ["rick:services:a: one", "rick:services:b: two"]
+    host.services = []
+    host.raising["catalogue.show"] = CommandExecutionError("\n".join(host.mistakes))
+    for call in (verify.access, lambda: verify.service("a")):
+        with pytest.raises(CommandExecutionError, match=r"(?s)a: one.*b: two"):
+            call()
+
+
+def test_a_definition_that_was_taken_back_is_told_though_what_runs_is_sound(host):
+    host.services[0]["refused"] = "notes-web.service answers 500"
+    assert failures() == {
+        "notes is as declared": "taken back, since it did not become healthy: notes-web.service answers 500"
+    }
 
 
 def test_the_table_is_the_usual_output():
