@@ -388,7 +388,7 @@ def _ground(stored):
         return
     yield "account", {key: ground["account"][key] for key in ("uid", "home", "groups", "directories")}
     if ground["postgres"]:
-        yield "database", ground["postgres"]
+        yield "database", {"tenant": ground["postgres"]}
     if ground["valkey"]:
         if ground["valkey"]["isolation"] == "instance":
             yield "Valkey of its own", {"memory": ground["valkey"]["memory"]}

@@ -146,7 +146,7 @@ def test_what_a_service_stands_on_is_put_back_too(notes):
     assert {thing for thing in changes if thing.endswith(": options")} == {
         f"{part}: options" for part in generation.GROUND
     }
-    assert ground.told["database"]["auth"] == "scram"
+    assert ground.told["database"]["tenant"]["auth"] == "scram"
     assert ground.told["Valkey of its own"] == {"memory": 64}
     assert generation.deviations("notes") == {}
 
