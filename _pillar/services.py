@@ -191,6 +191,8 @@ def _load(path):
     if not isinstance(data, dict):
         what = "holds nothing" if data is None else "is no mapping"
         raise _Unusable(f"{path}:1: {what}; an entry is a mapping of keys, at least image: NAME:TAG")
+    if _size(data, {}) > LARGEST:
+        raise _Unusable(f"{path}:1: larger than {LARGEST // 1024} KiB once its aliases (*) are written out")
     return data
 
 
@@ -207,6 +209,16 @@ def _said(error, text):
             mark = error.context_mark if at_beginning and error.context_mark else mark
             break
     return f"{mark.line + 1 if mark else 1}: {about}"
+
+
+def _size(value, known):
+    """About how many characters a value has, each alias of it counted anew: a few of them can mean gigabytes."""
+    if not isinstance(value, (dict, list)):
+        return len(str(value)) + 1
+    if id(value) not in known:
+        inner = [*value, *value.values()] if isinstance(value, dict) else value
+        known[id(value)] = 1 + sum(_size(one, known) for one in inner)
+    return known[id(value)]
 
 
 def _text(path):

@@ -247,3 +247,9 @@ def test_services_of_the_pillar_that_are_no_mapping_are_an_error(folder, ordinar
 @pytest.mark.parametrize("pillar", [{}, {"rick": None}, {"rick": []}, {"rick": {"services": None}}])
 def test_a_pillar_without_services_is_no_error(folder, pillar):
     assert read(folder, pillar) == {"services": {}, "services_errors": []}
+
+
+def test_aliases_are_refused_before_they_become_gigabytes(folder):
+    bomb = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 40))
+    (folder / "a.yaml").write_text(bomb)
+    assert error(folder) == "/a.yaml:1: larger than 1024 KiB once its aliases (*) are written out"
