@@ -209,9 +209,11 @@ def impact(what):
         salt-call catalogue.impact rick:postgresql:settings:work_mem
     """
     path = str(what).split(":")
-    if path[:1] == ["rick"] and path[1:2] != ["services"]:
+    if path[:1] == ["rick"] and path[1:] and path[1] != "services":
         return _impact_of_infrastructure(path[1:])
-    name, *keys = path[2:] if path[:2] == ["rick", "services"] else path
+    name, *keys = path[2:] or [""] if path[:2] == ["rick", "services"] else path
+    if not name or path == ["rick"]:
+        raise CommandExecutionError(f"{what}: name one service, or a part of the infrastructure: rick:COMPONENT:KEY")
     service, everybody = _service(name), list(_catalogue()["services"].values())
     if not keys:
         return __utils__["catalogue_impact.of_service"](service, everybody)
@@ -357,8 +359,15 @@ def _complete(service):
     name = service["name"]
     refused = __salt__["catalogue_entries.remembered"]().setdefault("refused", {})
     if name not in refused:
-        present = service["state"] == "present"
-        refused[name] = __salt__["generation.refused"](name, service["digest"], service["secrets"]) if present else None
+        try:
+            refused[name] = (
+                __salt__["generation.refused"](name, service["digest"], service["secrets"])
+                if service["state"] == "present"
+                else None
+            )
+        except CommandExecutionError:
+            # A secret that cannot be read: its own state fails and tells why, and all others go on.
+            refused[name] = None
     return {**service, "refused": refused[name]}
 
 

@@ -21,7 +21,11 @@ CODE = (
     "catalogue_names",
     "catalogue_checks",
     "catalogue_resolve",
+    "catalogue_refusals",
     "service_units",
+    "caddy_directives",
+    "quadlet_guard",
+    "valkey_acl",
 )
 
 
@@ -33,18 +37,22 @@ def key(data, module):
         Anything JSON has a form for; other values count by how Python shows them.
 
     module
-        Path of the execution module: the code lies in the folder of utils beside it.
+        Path of the execution module, whose code counts as well: the rest lies in the folder of utils beside it.
     """
     digest = hashlib.sha256()
     folder = Path(module).parent
     # _modules beside _utils in the tree, modules beside utils where Salt has copied them to.
     utils = folder.with_name(folder.name.replace("modules", "utils"))
-    for name in CODE:
+    for file in (folder / f"{Path(module).stem}.py", *(utils / f"{name}.py" for name in CODE)):
         try:
-            digest.update((utils / f"{name}.py").read_bytes())
+            digest.update(file.read_bytes())
         except OSError:
             return None
-    digest.update(json.dumps(data, default=repr).encode())
+    try:
+        text = json.dumps(data, default=repr)
+    except TypeError:  # a key that JSON has no form for, such as a date
+        text = repr(data)
+    digest.update(text.encode(errors="surrogatepass"))
     return digest.hexdigest()
 
 

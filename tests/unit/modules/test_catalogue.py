@@ -317,3 +317,17 @@ def test_orphans_are_asked_of_those_who_know(host, monkeypatch):
         *("secrets", "directory", "way_out"),
     }
     assert left["units"] == ["gone.pod", "gone-clean.timer"]
+
+
+@pytest.mark.parametrize("what", ["rick", "rick:services", "rick:services:", ""])
+def test_impact_of_nothing_in_particular_is_an_error(host, what):
+    with pytest.raises(CommandExecutionError, match="name one service"):
+        catalogue.impact(what)
+
+
+def test_a_secret_that_cannot_be_read_keeps_no_service_from_its_states(host, monkeypatch):
+    def unreadable(name, digest, secrets):
+        raise CommandExecutionError("/etc/token: No such file or directory")
+
+    monkeypatch.setitem(catalogue.__salt__, "generation.refused", unreadable)
+    assert [one["refused"] for one in catalogue.services()] == [None] * len(ORDER)

@@ -2,6 +2,7 @@
 What was worked out is kept as long as nothing it was made from has changed, and never believed otherwise.
 """
 
+import datetime
 import stat
 from types import SimpleNamespace
 
@@ -68,6 +69,7 @@ def test_the_key_depends_on_the_code(tmp_path):
     for folder in ("_modules", "_utils"):
         (tmp_path / folder).mkdir()
     module = tmp_path / "_modules/catalogue.py"
+    module.write_bytes((TREE / "_modules/catalogue.py").read_bytes())
     assert cache.key(1, module) is None, "without the code nothing is known of what follows"
     for name in cache.CODE:
         (tmp_path / f"_utils/{name}.py").write_bytes((TREE / f"_utils/{name}.py").read_bytes())
@@ -82,6 +84,22 @@ def test_the_key_depends_on_the_code(tmp_path):
 
 
 def test_the_code_is_found_where_salt_copies_modules_to(tmp_path):
-    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules").symlink_to(TREE / "_modules")
     (tmp_path / "utils").symlink_to(TREE / "_utils")
     assert cache.key(1, tmp_path / "modules/catalogue.py") == cache.key(1, MODULE)
+
+
+def test_the_module_that_judges_counts_as_well(tmp_path):
+    (tmp_path / "_utils").symlink_to(TREE / "_utils")
+    (tmp_path / "_modules").mkdir()
+    module = tmp_path / "_modules/catalogue_entries.py"
+    module.write_text("one")
+    before = cache.key({}, str(module))
+    assert before == cache.key({}, str(module))
+    module.write_text("other")
+    assert cache.key({}, str(module)) not in (None, before)
+
+
+def test_a_key_that_json_has_no_form_for_counts_by_how_it_looks():
+    one, other = ({"a": {datetime.date(2026, 1, day): 1}} for day in (1, 2))
+    assert cache.key(one, MODULE) == cache.key(one, MODULE) != cache.key(other, MODULE)
