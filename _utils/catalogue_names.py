@@ -29,6 +29,11 @@ RESERVED = {
     **dict.fromkeys(("valkey", "default"), "Valkey's own"),
     **dict.fromkeys(("caddy", "podman", "salt"), "a part of the infrastructure"),
     **dict.fromkeys(("postgres-clients", "valkey-clients"), "a client group"),
+    "scram-clients": "the role of those who have a password in PostgreSQL",
+    # podman-network-create(1) refuses what is also a mode of a network.
+    **dict.fromkeys(
+        ("host", "bridge", "private", "container", "ns", "pasta", "slirp4netns"), "a word for networks of Podman's"
+    ),
 }
 RESERVED_BEGINNINGS = {
     "pg_": "PostgreSQL keeps roles that begin so to itself",

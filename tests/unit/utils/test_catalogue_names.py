@@ -124,3 +124,10 @@ def test_somebody_else_s_unit_is_foreign_at_what_claims_it(text):
         "rick:services:notes: unit notes-web.service exists on this host "
         "(/usr/lib/systemd/system/notes-web.service) and is not of this service"
     ]
+
+
+@pytest.mark.parametrize(
+    "name", ["host", "bridge", "private", "container", "ns", "pasta", "slirp4netns", "none", "default", "scram-clients"]
+)
+def test_what_podman_and_postgresql_refuse_is_no_name_of_a_service(name):
+    assert names.problem(name).startswith("it is taken: ")
