@@ -48,8 +48,9 @@ def known():
     """
     Return what follows from the entries and from what is known of the host.
 
-    ``{"names", "services", "order", "claims", "problems"}``: ``services`` are
-    resolved, and none if there are problems; ``claims`` are the names that each takes on the host.
+    ``{"names", "services", "order", "claims", "databases", "problems"}``: ``services`` are
+    resolved, and none if there are problems; ``claims`` are the names that each takes on the host, ``databases`` those
+    in PostgreSQL.
 
     CLI Example:
 
@@ -70,7 +71,8 @@ def known():
         key = __utils__["catalogue_cache.key"]([entries, broken, host], __file__)
         answer = __utils__["catalogue_cache.load"](key)
         if answer is None:
-            answer = _judged(entries, broken, host)
+            # Asked for new ports only, so it is no part of the key.
+            answer = _judged(entries, broken, {**host, "listening": __utils__["catalogue_host.listening"]()})
             ports = {name: one["port"] for name, one in answer["services"].items() if one["port"]}
             # Once the services run, their ports are known, which changes nothing else.
             settled = __utils__["catalogue_cache.key"](
@@ -86,7 +88,7 @@ def problems():
     """
     Return all that is wrong in the catalogue, sentences that each begin with their place, sorted.
 
-    What has to do with the live host (a user of that name exists and is nobody's service) is asked once a run.
+    What has to do with the live host (a user or database of that name exists and is no service's) is asked once a run.
 
     CLI Example:
 
@@ -101,6 +103,7 @@ def problems():
         units = [unit for about in catalogue["claims"].values() for unit, _ in about["claims"] if "." in unit]
         host = __utils__["catalogue_host.taken"](units)
         found += __utils__["catalogue_names.foreign"](catalogue["claims"], host)
+        found += _foreign_databases(catalogue["databases"])
         memory["problems"] = sorted(set(found))
     return list(memory["problems"])
 
@@ -171,6 +174,7 @@ def _judged(data, broken, host):
     if not host["problems"]:
         services_, unresolved = __utils__["catalogue_resolve.resolve"](valid, host)
         found += [__utils__["catalogue_errors.from_sentence"](text) for text in unresolved]
+        found += _refused({name: (valid[name], service) for name, service in services_.items()})
     if not found:
         for name, service in services_.items():
             for piece in ("units", "timers", "files"):
@@ -181,8 +185,63 @@ def _judged(data, broken, host):
         "services": {} if found else services_,
         "order": [] if found else __utils__["catalogue_checks.order"](valid),
         "claims": {name: {"uid": entries[name]["uid"], "claims": claimed} for name, claimed in claims.items()},
+        "databases": {
+            name: {
+                "name": name,
+                "role": name,
+                "database": entries[name]["postgres"]["database"] or name,
+                "readonly_roles": entries[name]["postgres"]["readonly_roles"],
+            }
+            for name in claims
+            if entries[name]["postgres"] and entries[name]["state"] != "absent"
+        },
         "problems": found,
     }
+
+
+def _refused(services):
+    """What states would refuse further on."""
+    sentence = __utils__["catalogue_errors.sentence"]
+    functions = ("catalogue_checks.containers", "caddy_directives.statements", "valkey_acl.line")
+    rules = [*(__utils__[name] for name in functions), _opened]
+    found, events = [], []
+    for name, (entry, service) in services.items():
+        wrong = __utils__["catalogue_refusals.problems"](entry, service, *rules)
+        found += [sentence(name, path, text) for path, text in wrong]
+        events += [(name, path, event) for path, event in __utils__["catalogue_refusals.schedules"](entry)]
+    unfit = __utils__["units.not_calendar"](list(dict.fromkeys(event for _, _, event in events)))
+    return found + [
+        sentence(name, path, f"{event!r} is no calendar event (systemd.time(7)): {unfit[event]}")
+        for name, path, event in events
+        if event in unfit
+    ]
+
+
+def _opened(path):
+    """The directories of shared sockets, and of other services' own, that a path of the host leads to."""
+    private = __utils__["private_units.root"]()
+    shared = [about["directory"] for about in __utils__["client_groups.declared"]().values()]
+    unit = __utils__["quadlet_text.unit"]("container", {"Container": {"Volume": f"{path}:/x"}})
+    reached, _ = __utils__["quadlet_guard.sockets"](unit, [*shared, private], private)
+    return reached
+
+
+def _foreign_databases(wanted):
+    """Databases and roles that are there already and are not the service's, as far as PostgreSQL can be asked."""
+    try:
+        if not wanted or not __salt__["postgresql.server"]()["accepting"]:
+            return []
+        inventory = __salt__["postgresql.inventory"]()
+    except CommandExecutionError:
+        return []  # PostgreSQL's own states say why
+    found = []
+    for name, about in wanted.items():
+        try:
+            __utils__["postgres_tenants.refuse_foreign"](about, inventory)
+        except CommandExecutionError as error:
+            told = str(error).partition(": ")[2]
+            found.append(__utils__["catalogue_errors.sentence"](name, ["postgres"], told))
+    return found
 
 
 def _digest(service):

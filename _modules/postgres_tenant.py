@@ -29,6 +29,7 @@ DEFAULTS = {
     "auth": "peer",
     "secret": None,
     "readonly_roles": (),
+    "readonly_connection_limit": -1,
 }
 
 
@@ -232,6 +233,7 @@ def _complete(name, tenant):
         "group": group,
         "secret_file": __salt__["secret.path"](secret) if auth == "scram" else None,
         "readonly_roles": readers,
+        "readonly_connection_limit": tenant["readonly_connection_limit"],
     }
 
 

@@ -45,6 +45,9 @@ def present(name, tenant=None):
             those to come, and do nothing else. The system user of that name gets
             in (``peer``). A role belongs to one service. One that is no longer
             listed is dropped.
+        ``readonly_connection_limit``
+            Number of simultaneous connections of each of them; -1 (default) for
+            no limit but the server's.
 
     .. code-block:: yaml
 

@@ -12,6 +12,8 @@ import ipaddress
 RESERVED_CONNECTIONS = 10
 INFRASTRUCTURE_PORTS = {80: "Caddy", 443: "Caddy"}
 RESERVED_DATABASES = ("postgres", "template0", "template1")
+# What postgresql_password and postgres_tenant call theirs.
+RESERVED_ROLES = ("scram-clients", "rick-infra-restore")
 
 
 def problems(entries, names, max_connections, claims):
@@ -120,9 +122,7 @@ def _references(present):
     for name, entry in present.items():
         known = list(entry["secrets"])
         top = entry["registry_auth"]
-        places = {
-            () if container["registry_auth"] == top else path: container for path, container in _containers(entry)
-        }
+        places = {() if container["registry_auth"] == top else path: container for path, container in containers(entry)}
         for path, container in places.items():
             wanted = container["registry_auth"]
             if wanted is not None and wanted not in known:
@@ -131,8 +131,10 @@ def _references(present):
                 yield f"{_at(name, *path, 'registry_auth')}: there is no secret {wanted!r} ({hint})"
 
 
-def _containers(entry):
-    """Every container with its place; that of an only one is the top of the entry."""
+def containers(entry):
+    """
+    Return every container of an entry with its place, ``(path, container)``; that of an only one is the top.
+    """
     if entry["single"]:
         yield (), entry["containers"]["web"]
     else:
@@ -205,6 +207,8 @@ def _roles(kept, names):
                 yield f"{_at(name, *path)}: {role} is the role of service {role}"
             elif role == "postgres" or role.startswith("pg_") or role in ("public", "none"):
                 yield f"{_at(name, *path)}: role {role} is PostgreSQL's own"
+            elif role in RESERVED_ROLES:
+                yield f"{_at(name, *path)}: role {role} belongs to this tree itself; take another name"
     yield from _twice("role", wanted)
 
 
@@ -244,7 +248,7 @@ def _claims(claims):
 
 
 def _connections(present, max_connections):
-    limits = {name: entry["postgres"]["connection_limit"] for name, entry in present.items() if entry["postgres"]}
+    limits = {name: _limit(entry["postgres"]) for name, entry in present.items() if entry["postgres"]}
     if max_connections is None or not limits:
         return
     total, room = sum(limits.values()), connections_for_services(max_connections)
@@ -255,3 +259,8 @@ def _connections(present, max_connections):
             f"administration, but the services may open {total} ({listed}): raise it to "
             f"{total + RESERVED_CONNECTIONS}, or lower postgres:connection_limit of some"
         )
+
+
+def _limit(postgres):
+    """How many connections the roles of a database may have together."""
+    return postgres["connection_limit"] + postgres["readonly_connection_limit"] * len(set(postgres["readonly_roles"]))

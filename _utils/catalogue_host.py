@@ -27,23 +27,46 @@ SECRETS = "/var/lib/rick-infra/secrets"
 HOMES = "/opt"
 HOME_MODE = 0o750
 LARGEST = 256 * 1024  # bytes of a unit that are looked at
+TCP = ("/proc/net/tcp", "/proc/net/tcp6")
+LISTENING = "0A"  # TCP_LISTEN, as proc_pid_net(5) shows it
 PUBLISHED = re.compile(r"^\s*PublishPort\s*=\s*127\.0\.0\.1:(\d+):\d+\s*$", re.MULTILINE)
+MADE = re.compile(r"\s--publish[ =]127\.0\.0\.1:(\d+):\d+(?=\s)")
 
 
-def ports(names, folder=QUADLET_FOLDER):
+def ports(names, folder=QUADLET_FOLDER, generated=GENERATOR_FOLDER):
     """
     Return the ports on loopback that services have now, ``{service: port}``, as their .pod files say.
+
+    Where that file was lost, the unit that was made of it may still tell.
 
     names
         Names of the services.
     """
     found = {}
     for name in names:
+        text = _read(Path(folder, f"{name}.pod"))
         # What an entry publishes by itself has its protocol in the file.
-        published = PUBLISHED.search(_read(Path(folder, f"{name}.pod")) or "")
+        published = (
+            PUBLISHED.search(text)
+            if text is not None
+            else MADE.search(_read(Path(generated, f"{name}-pod.service")) or "")
+        )
         if published:
             found[name] = int(published[1])
     return found
+
+
+def listening(tables=TCP):
+    """
+    Return the TCP ports at which something listens on this host, whatever the address, sorted.
+    """
+    found = set()
+    for table in tables:
+        for line in (_read(Path(table)) or "").splitlines()[1:]:
+            local, _, state = line.split()[1:4]
+            if state == LISTENING:
+                found.add(int(local.rpartition(":")[2], 16))
+    return sorted(found)
 
 
 def taken(units, unit_folders=UNIT_FOLDERS, quadlet_folder=QUADLET_FOLDER):
@@ -121,6 +144,7 @@ def _names(folder):
 
 def _read(path):
     """The beginning of a file, None if it is not there or nobody else's business."""
-    with contextlib.suppress(OSError), path.open("rb") as stream:
+    # A name that no file can have, one with a NUL, is a ValueError.
+    with contextlib.suppress(OSError, ValueError), path.open("rb") as stream:
         return stream.read(LARGEST).decode("utf-8", errors="replace")
     return None

@@ -20,7 +20,7 @@ OF_THE_POD = ("port", "host_port", "publish", "shm_size", "uid", "state")
 OF_ALL = ("volumes", "binds")
 # What a database is told, and the containers are not.
 BESIDE = {
-    "postgres": ("connection_limit", "extensions", "readonly_roles", "locale"),
+    "postgres": ("connection_limit", "extensions", "readonly_roles", "readonly_connection_limit", "locale"),
     "valkey": ("commands", "memory"),
 }
 

@@ -33,12 +33,13 @@ def resolve(entries, host):
 
     host
         What is known of the host: ``postgresql`` and ``valkey`` as from
-        ``catalogue.infrastructure``, ``ports`` (``{service: port}``, those that services have now).
+        ``catalogue.infrastructure``, ``ports`` (``{service: port}``, those that services have now) and, if that is
+        known, ``listening`` (the ports of whatever listens; no other service gets one of those).
 
     Returns ``({name: service}, problems)``; problems are sentences that name the service and the place in the pillar.
     """
     problems: list[str] = []
-    ports = _ports(entries, host["ports"])
+    ports = _ports(entries, host["ports"], host.get("listening", ()))
     services = {}
     for name, entry in entries.items():
         service = _service(name, entry, host, ports.get(name))
@@ -114,6 +115,7 @@ def _postgres(name, asked):
         "auth": asked.get("auth", "peer"),
         "secret": f"{name}.postgres" if scram else None,
         "readonly_roles": asked.get("readonly_roles", []),
+        "readonly_connection_limit": asked.get("readonly_connection_limit", 5),
     }
 
 
@@ -157,7 +159,7 @@ def _secrets(name, entry, postgres, valkey):
     return found
 
 
-def _ports(entries, remembered):
+def _ports(entries, remembered, listening):
     """
     A port for each service that has one: the fixed one, the one it has now, or one from its name.
 
@@ -172,6 +174,7 @@ def _ports(entries, remembered):
         if name not in ports and FIRST_PORT <= port < FIRST_PORT + PORTS and port not in taken:
             ports[name] = port
             taken.add(port)
+    taken.update(listening)
     for name in sorted(wanted.keys() - ports.keys()):
         number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") % PORTS
         while FIRST_PORT + number in taken:

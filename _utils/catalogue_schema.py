@@ -34,40 +34,60 @@ RESERVED_CONTAINERS = ("init", "pod", "network")
 RESERVED_SECRETS = ("postgres", "valkey")
 # Their consumers are other machines' resolvers and Caddy: letters, digits and dashes, with a wildcard in front at most.
 DOMAIN = r"^(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
-PATH = r"^/[^\x00-\x1f\x7f]*$"
+# No control characters, those of Unicode and its ends of lines included: each of these would begin another line.
+PATH = r"^/[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$"
+# Podman and Quadlet would take : and , for the beginning of options, and a quote or backslash away.
+MOUNT = r"^/[^\x00-\x1f\x7f-\x9f\u2028\u2029:,\x22'\\]*$"
+# As it stands in a URL and, unquoted, in a Caddyfile.
+URL_PATH = r"^/[!$-&(-Z\[\]^_a-z|~]*$"
+CADDY_FILE = r"^/[^\x00-\x1f\x7f-\x9f\u2028\u2029\x22`{}\\]+$"
 PART_NAME = r"^[a-z][a-z0-9-]{0,30}$"
 LINE = r"^[^\x00-\x1f\x7f]*$"
 TEXT = r"^[^\x00]*$"
+WORD = r"^[^\x00\x0b-\x0d\x1c-\x1e\x85\u2028\u2029]*$"
 SIZE = r"^[1-9][0-9]*[bkmgBKMG]?$"
-CAPABILITY = r"^(CAP_)?[A-Z][A-Z_]*$"
+CAPABILITY = (  # capabilities(7)
+    r"^(CAP_)?(AUDIT_CONTROL|AUDIT_READ|AUDIT_WRITE|BLOCK_SUSPEND|BPF|CHECKPOINT_RESTORE|CHOWN|DAC_OVERRIDE"
+    r"|DAC_READ_SEARCH|FOWNER|FSETID|IPC_LOCK|IPC_OWNER|KILL|LEASE|LINUX_IMMUTABLE|MAC_ADMIN|MAC_OVERRIDE|MKNOD"
+    r"|NET_ADMIN|NET_BIND_SERVICE|NET_BROADCAST|NET_RAW|PERFMON|SETFCAP|SETGID|SETPCAP|SETUID|SYSLOG|SYS_ADMIN|SYS_BOOT"
+    r"|SYS_CHROOT|SYS_MODULE|SYS_NICE|SYS_PACCT|SYS_PTRACE|SYS_RAWIO|SYS_RESOURCE|SYS_TIME|SYS_TTY_CONFIG|WAKE_ALARM)$"
+)
 VARIABLE = r"^[A-Za-z_][A-Za-z0-9_.-]{0,127}$"
 SECRET_NAME = r"^[a-z][a-z0-9_-]{0,62}$"  # noqa: S105 - what a name looks like
 DATABASE_NAME = r"^[a-z_][a-z0-9_-]{0,62}$"
 EXTENSION = r"^[a-z_][a-z0-9_-]*$"
-LOCALE = r"^[A-Za-z0-9_.@-]+$"
+LOCALE = r"^(C|POSIX|C\.(UTF-8|utf8)|[a-z]{2,3}_[A-Z]{2}\.(UTF-8|utf8)(@[a-z]+)?)$"
 PREFIX = r"^[A-Za-z0-9][A-Za-z0-9:/_.-]*[:/_.-]$"
-ACL_RULE = r"^[+-]@?[a-z|_-]+$"
-SIGNAL = r"^(SIG)?[A-Z0-9+]+$"
-SCHEDULE = r"^[ -~]{1,100}$"
+ACL_RULE = r"^[+-](@[a-z]+|[a-z0-9_.-]+(\|[a-z0-9_-]+)?)$"
+SIGNAL = (  # signal(7)
+    r"^((SIG)?(ABRT|ALRM|BUS|CHLD|CLD|CONT|FPE|HUP|ILL|INT|IO|IOT|KILL|PIPE|POLL|PROF|PWR|QUIT|SEGV|STKFLT|STOP|SYS|TERM"
+    r"|TRAP|TSTP|TTIN|TTOU|URG|USR1|USR2|VTALRM|WINCH|XCPU|XFSZ|RTMIN(\+([1-9]|1[0-5]))?|RTMAX(-([1-9]|1[0-4]))?)"
+    r"|[1-9]|[1-5][0-9]|6[0-4])$"
+)
+SCHEDULE = r"^[!-~][ -~]{0,99}$"
 PILLAR_KEY = r"^[^\s]+$"
 BODY_SIZE = r"^[1-9][0-9]*([kKMG]i?B)?$"
 # What each of them means to a person.
 FORMS = {
     DOMAIN: "a domain: lower-case letters, digits, dashes and dots, such as app.example.org",
     PATH: "an absolute path on one line",
+    MOUNT: "an absolute path on one line without : , quotes and \\",
+    URL_PATH: "a path of a URL: ASCII without spaces, quotes, braces, # and \\; others are written as %20 and so on",
+    CADDY_FILE: "the absolute path of a file, on one line without quotes, braces and \\",
     PART_NAME: "a name: lower-case letters, digits and dashes, beginning with a letter, 31 at most",
     LINE: "one line of text",
     TEXT: "text without NUL characters",
+    WORD: "text without NUL characters and ends of lines other than \\n",
     SIZE: "a size, such as 512M or 1G",
-    CAPABILITY: "a capability, such as NET_BIND_SERVICE",
+    CAPABILITY: "a capability (capabilities(7)), such as NET_BIND_SERVICE",
     VARIABLE: "the name of a variable: letters, digits and _ . -, not beginning with a digit, 128 at most",
     SECRET_NAME: "the name of a secret: lower-case letters, digits, _ and -, beginning with a letter, 63 at most",
     DATABASE_NAME: "a name in PostgreSQL: lower-case letters, digits, _ and -, not beginning with a digit, 63 at most",
     EXTENSION: "the name of an extension, such as pg_trgm",
-    LOCALE: "a locale, such as de_DE.UTF-8",
+    LOCALE: "a locale in UTF-8, such as C.UTF-8 or de_DE.UTF-8",
     PREFIX: "a prefix: letters, digits and : / _ . -, ending in one of : / _ . -, such as app:",
     ACL_RULE: "a rule of Valkey's ACL, such as +scan or -@dangerous",
-    SIGNAL: "a signal, such as SIGINT",
+    SIGNAL: "a signal (signal(7)), such as SIGINT",
     SCHEDULE: "a time as in systemd.time(7), such as daily or Mon 04:00",
     PILLAR_KEY: "a key of the pillar, such as smtp:password",
     BODY_SIZE: "a size, such as 10MB",
@@ -85,6 +105,12 @@ def _seconds(value):
         if not match:
             raise ValueError(f"{value!r} is not a time: a number of seconds, or text such as 90s, 5min, 1h")
         return int(match[1]) * UNITS_OF_TIME[match[2]]
+    return value
+
+
+def _number(value):
+    if isinstance(value, bool):
+        raise ValueError(f"{'true' if value else 'false'} is not a number")
     return value
 
 
@@ -167,9 +193,9 @@ Seconds = Annotated[
 ]
 Text = Annotated[str, StringConstraints(pattern=TEXT)]
 Words = Annotated[
-    list[Text],
+    list[Annotated[str, StringConstraints(pattern=WORD)]],
     BeforeValidator(_words),
-    _or({"type": "string"}, {"type": "array", "items": {"type": "string", "pattern": TEXT}}),
+    _or({"type": "string"}, {"type": "array", "items": {"type": "string", "pattern": WORD}}),
 ]
 Size = Annotated[
     str,
@@ -179,6 +205,9 @@ Size = Annotated[
 ]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Path_ = Annotated[str, StringConstraints(pattern=PATH)]
+MountPath = Annotated[str, StringConstraints(pattern=MOUNT)]
+UrlPath = Annotated[str, StringConstraints(pattern=URL_PATH)]
+CaddyFile = Annotated[str, StringConstraints(pattern=CADDY_FILE)]
 Name = Annotated[str, StringConstraints(pattern=PART_NAME)]
 Capability = Annotated[str, StringConstraints(pattern=CAPABILITY)]
 VariableName = Annotated[str, StringConstraints(pattern=VARIABLE)]
@@ -216,8 +245,9 @@ class Resources(Model):
     """What a container may use of the host."""
 
     memory: Size | None = Field(None, description="Memory limit, for example `512M`.")
-    cpus: float | None = Field(
-        None, gt=0, le=1024, allow_inf_nan=False, description="Processors, for example `1.5`.", strict=False
+    # The kernel counts no shorter time than a hundredth of a processor's.
+    cpus: Annotated[float, BeforeValidator(_number)] | None = Field(
+        None, ge=0.01, le=1024, allow_inf_nan=False, description="Processors, for example `1.5`.", strict=False
     )
     pids: int | None = Field(None, ge=1, description="Processes and threads.")
 
@@ -225,7 +255,7 @@ class Resources(Model):
 class Health(Model):
     """How to tell that it works. The run waits for it."""
 
-    path: Path_ | None = Field(None, description="Path that answers 2xx or 3xx over HTTP at the service's `port`.")
+    path: UrlPath | None = Field(None, description="Path that answers 2xx or 3xx over HTTP at the service's `port`.")
     command: Words | None = Field(None, description="Command in the container that ends with exit code 0.")
     interval: Seconds = Field(30, description="Time between two runs of the command.")
     command_timeout: Seconds = Field(10, description="What one run of the command may take.")
@@ -264,7 +294,7 @@ class Container(Model):
         None, description="How to tell that it works.", json_schema_extra={"short": {"type": "string"}}
     )
     resources: Resources = Field(default_factory=Resources, description="Limits.")  # type: ignore[arg-type]
-    tmpfs: list[Path_] = Field(
+    tmpfs: list[MountPath] = Field(
         ["/tmp"],  # noqa: S108 - a mount point in the container
         description="Directories in memory, writable although the root is not.",
     )
@@ -302,6 +332,7 @@ class Postgres(Model):
         "peer", description="`peer`: the kernel says who connects. `scram`: with a password, for drivers that insist."
     )
     readonly_roles: list[DatabaseName] = Field([], description="Further roles that may read everything in it.")
+    readonly_connection_limit: int = Field(5, ge=1, le=10000, description="Connections at once, of each of them.")
 
 
 class Valkey(Model):
@@ -346,7 +377,7 @@ class Secret(Model):
         None, description="Taken from the pillar instead, for example `smtp:password`; `sdb://` addresses are resolved."
     )
     file: Path_ | None = Field(None, description="Taken from a file of the host instead, which only root can read.")
-    mount: Path_ | None = Field(
+    mount: MountPath | None = Field(
         None, description="Show it to all containers as this file. Without it, only `{secret.NAME}` delivers it."
     )
 
@@ -362,7 +393,7 @@ class Secret(Model):
 class Volume(Model):
     """A directory of the service, `/opt/NAME/VOLUME` on the host."""
 
-    path: Path_ = Field(description="Where the containers see it.")
+    path: MountPath = Field(description="Where the containers see it.")
     read_only: bool = Field(False, description="They cannot change it.")
     owner: Annotated[int, Field(ge=0, le=2**31)] | None = Field(
         None, description="Uid it belongs to, for images that bring their own. Default: the service's user."
@@ -372,8 +403,8 @@ class Volume(Model):
 class Bind(Model):
     """A directory or file of the host elsewhere than below `/opt/NAME`."""
 
-    source: Path_ = Field(description="Path on the host.")
-    path: Path_ = Field(description="Where the containers see it.")
+    source: MountPath = Field(description="Path on the host.")
+    path: MountPath = Field(description="Where the containers see it.")
     read_only: bool = Field(True, description="They cannot change it.")
 
 
@@ -391,8 +422,8 @@ class Publish(Model):
 class OwnCertificate(Model):
     """A certificate from elsewhere."""
 
-    certificate: Path_ = Field(description="Path of the chain, PEM.")
-    key: Path_ = Field(description="Path of the key, PEM, readable for the group caddy only.")
+    certificate: CaddyFile = Field(description="Path of the chain, PEM.")
+    key: CaddyFile = Field(description="Path of the key, PEM, readable for the group caddy only.")
 
 
 class Site(Model):
@@ -406,7 +437,7 @@ class Site(Model):
         description="`internal`: by Caddy's own authority. `acme`: by a public one. Or your own certificate.",
     )
     directives: Text = Field("", description="Further lines for the site, as in a Caddyfile.")
-    public_paths: list[Path_] = Field([], description="Paths that stay open when the site asks for a login.")
+    public_paths: list[UrlPath] = Field([], description="Paths that stay open when the site asks for a login.")
     max_body: Annotated[str, BeforeValidator(_size), StringConstraints(pattern=BODY_SIZE)] | None = Field(
         None, description="Largest request, for example `10MB`."
     )

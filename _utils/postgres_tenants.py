@@ -149,7 +149,11 @@ def reader_options(wanted):
     """
     Return the arguments of ``postgresql.role_create`` for a role that only reads.
     """
-    return {"connection_limit": -1, "member_of": [], "comment": mark(wanted["name"], "read-only")}
+    return {
+        "connection_limit": wanted["readonly_connection_limit"],
+        "member_of": [],
+        "comment": mark(wanted["name"], "read-only"),
+    }
 
 
 def privileges(wanted):

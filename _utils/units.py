@@ -136,22 +136,33 @@ def calendar(expression):
 
     Raises CommandExecutionError with systemd's own words if it is none.
     """
-    try:
-        done = subprocess.run(
-            ["systemd-analyze", "calendar", "--", expression],
-            capture_output=True,
-            text=True,
-            timeout=JOB_TIMEOUT,
-            check=False,
-        )
-    except (FileNotFoundError, subprocess.TimeoutExpired) as error:
-        raise CommandExecutionError(f"systemd-analyze calendar: {error}") from error
+    done = _calendar([expression])
     if done.returncode != 0:
         raise CommandExecutionError(
             f"schedule {expression!r} is no calendar event, such as daily or Mon 04:00: {done.stderr.strip()}"
         )
     form = [line.partition(":")[2].strip() for line in done.stdout.splitlines() if "Normalized form:" in line]
     return form[0] if form else expression
+
+
+def not_calendar(expressions):
+    """
+    Return those of some texts that are no calendar events, with systemd's own words, ``{text: words}``.
+
+    One process asks for all of them; only if something is wrong is each asked for by itself.
+    """
+    if not expressions or _calendar(expressions).returncode == 0:
+        return {}
+    answers = {expression: _calendar([expression]) for expression in expressions}
+    return {expression: done.stderr.strip() for expression, done in answers.items() if done.returncode != 0}
+
+
+def _calendar(expressions):
+    command = ["systemd-analyze", "calendar", "--", *expressions]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=JOB_TIMEOUT, check=False)
+    except (FileNotFoundError, subprocess.TimeoutExpired) as error:
+        raise CommandExecutionError(f"systemd-analyze calendar: {error}") from error
 
 
 def _journal_of_failed(units):

@@ -2,6 +2,7 @@
 From the pillar to resolved services: what is kept, what is asked anew, and what is wrong.
 """
 
+import datetime
 import json
 import sys
 
@@ -13,7 +14,17 @@ from tree import TREE, load
 entries = load("modules", "catalogue_entries")
 
 DEFAULTS = yaml.safe_load((TREE / "pillar/defaults.sls").read_text())["rick"]
-UTILS = [path.stem for path in (TREE / "_utils").glob("catalogue_*.py")] + ["service_units"]
+UTILS = [path.stem for path in (TREE / "_utils").glob("catalogue_*.py")] + [
+    "caddy_directives",
+    "client_groups",
+    "postgres_tenants",
+    "private_units",
+    "quadlet_guard",
+    "quadlet_text",
+    "service_units",
+    "units",
+    "valkey_acl",
+]
 
 
 class Host:
@@ -24,6 +35,9 @@ class Host:
         self.file = tmp_path / "state/catalogue.json"
         self.taken = {"users": {}, "groups": [], "units": {}}
         self.ports = {}
+        self.listening = []
+        self.postgresql = None  # roles and databases of a server that runs
+        self.calendar = []
         self.judged = 0
         self.opts = {"test": False}
         self.rick = json.loads(json.dumps({**DEFAULTS, "services": {}, "services_errors": []}))
@@ -38,8 +52,20 @@ class Host:
         utils["catalogue_schema.complete"] = counted
         utils["catalogue_host.taken"] = lambda units: self.taken
         utils["catalogue_host.ports"] = lambda names: {name: self.ports[name] for name in names if name in self.ports}
+        utils["catalogue_host.listening"] = lambda: self.listening
+
+        def not_calendar(events):
+            self.calendar.append(events)
+            return {event: "no" for event in events if event == "nonsense"}
+
+        utils["units.not_calendar"] = not_calendar
+        salt = {
+            "postgresql.server": lambda: {"accepting": self.postgresql is not None},
+            "postgresql.inventory": lambda: self.postgresql,
+        }
         for name, value in {
             "__utils__": utils,
+            "__salt__": salt,
             "__grains__": {"oscodename": "trixie", "mem_total": 3900},
             "__opts__": self.opts,
         }.items():
@@ -53,6 +79,7 @@ class Host:
         self.patch.setattr(entries, "__pillar__", {"rick": self.rick}, raising=False)
         self.patch.setattr(entries, "__context__", {}, raising=False)
         self.judged = 0
+        self.calendar = []
         return self
 
 
@@ -268,3 +295,119 @@ def test_pydantic_is_what_the_schema_imports_and_nothing_else_does():
     ]
     assert importing == ["catalogue_schema.py"]
     assert "pydantic" in sys.modules
+
+
+@pytest.mark.parametrize("name", ["a\0b", datetime.date(2026, 1, 1), 5, None, "a/b"])
+def test_a_name_of_another_kind_is_a_problem_and_no_exception(host, name):
+    host.again({name: APP})
+    assert any("cannot be the name of a service" in text for text in entries.problems())
+
+
+def test_a_key_of_another_kind_is_a_problem_and_no_exception(host):
+    host.again({"a": {**APP, datetime.date(2026, 1, 1): 1, "env": {5: "x"}}})
+    assert {text.partition(": ")[0] for text in entries.problems()} >= {"rick:services:a:env:5"}
+
+
+def places(found):
+    return [text.partition(": ")[0].removeprefix("rick:services:") for text in found]
+
+
+@pytest.mark.parametrize(
+    ("data", "place"),
+    [
+        ({"timers": {"x": {"schedule": "nonsense"}}}, "a:timers:x:schedule"),
+        ({"valkey": {"commands": ["+scan", "+@dangerous"]}}, "a:valkey:commands:1"),
+        ({"valkey": {"isolation": "instance", "commands": ["+acl"]}}, "a:valkey:commands:0"),
+        ({"valkey": {"commands": ["+flushall"]}}, "a:valkey:commands:0"),
+        ({"site": {"domains": "a.b", "directives": "header {"}}, "a:site:directives"),
+        ({"site": {"domains": "a.b", "directives": "import /etc/shadow"}}, "a:site:directives"),
+        ({"volumes": {"x": "/data", "y": "//data/"}}, "a:volumes:y:path"),
+        ({"volumes": {"x": "/tmp"}}, "a:volumes:x:path"),
+        ({"volumes": {"x": "/"}}, "a:volumes:x:path"),
+        ({"containers": {"w": {"tmpfs": ["/x", "/x/."]}}}, "a:containers:w:tmpfs"),
+        ({"volumes": {"x": "/x"}, "secrets": {"s": {"mount": "/x"}}}, "a:secrets:s:mount"),
+        ({"postgres": True, "volumes": {"x": "/run/postgresql"}}, "a:volumes:x:path"),
+        ({"allow_binds": True, "binds": [{"source": "/run", "path": "/x"}]}, "a:binds:0:source"),
+        ({"allow_binds": True, "binds": [{"source": "/run/rick-infra", "path": "/x"}]}, "a:binds:0:source"),
+        ({"allow_binds": True, "binds": [{"source": "/var/run/valkey/", "path": "/x"}]}, "a:binds:0:source"),
+    ],
+)
+def test_what_a_state_would_refuse_is_told_at_its_place(host, data, place):
+    host.again({"a": {**APP, **data}})
+    assert places(entries.problems()) == [place]
+    assert entries.known()["services"] == {}
+
+
+def test_all_that_states_would_refuse_is_told_at_once(host):
+    timers = {"x": {"schedule": "nonsense"}, "y": {"schedule": "daily"}}
+    host.again(
+        {
+            "a": {**APP, "timers": timers, "valkey": {"commands": ["+acl"]}, "volumes": {"x": "/tmp"}},
+            "b": {**APP, "timers": timers},
+            "c": {**APP, "hots_port": 1},
+        }
+    )
+    assert places(entries.problems()) == [
+        "a:timers:x:schedule",
+        "a:valkey:commands:0",
+        "a:volumes:x:path",
+        "b:timers:x:schedule",
+        "c",
+    ]
+    assert host.calendar == [["nonsense", "daily"]], "one question for all schedules"
+
+
+def test_schedules_are_judged_only_when_the_catalogue_has_changed(host):
+    host.again({"a": {**APP, "timers": {"x": {"schedule": "daily"}}}})
+    assert entries.problems() == []
+    host.again()
+    assert entries.problems() == []
+    assert host.calendar == []
+
+
+def test_a_new_port_is_none_where_something_listens(host):
+    host.again({"a": APP})
+    first = entries.known()["services"]["a"]["port"]
+    host.file.unlink()
+    host.listening = [first]
+    host.again()
+    assert entries.known()["services"]["a"]["port"] == first + 1
+    # What listens at the port that a service has is the service.
+    host.ports = {"a": first}
+    host.again()
+    assert entries.known()["services"]["a"]["port"] == first
+
+
+ROLE = {"comment": None}
+
+
+@pytest.mark.parametrize(
+    ("postgres", "server", "told"),
+    [
+        (True, {"roles": {"a": ROLE}, "databases": {}}, "role a exists and was not made for it"),
+        ("shop", {"roles": {}, "databases": {"shop": {"comment": None, "owner": "postgres"}}}, "database shop exists"),
+        ({"readonly_roles": ["r"]}, {"roles": {"r": ROLE}, "databases": {}}, "role r exists"),
+    ],
+)
+def test_what_exists_in_postgresql_and_is_no_services_is_told_before_anything_changes(host, postgres, server, told):
+    host.again({"a": {**APP, "postgres": postgres}})
+    assert entries.problems() == []
+    host.postgresql = server
+    host.again()
+    (problem,) = entries.problems()
+    assert problem.startswith(f"rick:services:a:postgres: {told}")
+    assert "COMMENT ON" in problem
+    assert host.judged == 0
+
+
+def test_what_is_the_services_own_in_postgresql_is_fine(host):
+    mark = {"comment": "rick-infra service a"}
+    host.postgresql = {"roles": {"a": mark}, "databases": {"a": {**mark, "owner": "a"}}}
+    host.again({"a": {**APP, "postgres": True}})
+    assert entries.problems() == []
+
+
+def test_without_a_database_postgresql_is_not_asked(host, monkeypatch):
+    monkeypatch.setattr(entries, "__salt__", {})
+    host.again({"a": APP, "b": {"state": "absent", "postgres": True}})
+    assert entries.problems() == []

@@ -15,6 +15,14 @@ checks = load("utils", "catalogue_checks")
 resolve = load("utils", "catalogue_resolve")
 service_units = load("utils", "service_units")
 impact = load("utils", "catalogue_impact")
+refusals = load("utils", "catalogue_refusals")
+quadlet_text = load("utils", "quadlet_text")
+caddy_site = load("utils", "caddy_site")
+caddy_directives = load("utils", "caddy_directives")
+valkey_acl = load("utils", "valkey_acl")
+pod_timers = load("utils", "pod_timers")
+postgresql_locales = load("utils", "postgresql_locales")
+postgresql_names = load("utils", "postgresql_names")
 
 HOST = {
     "postgresql": {"unit": "postgresql@17-main.service"},
@@ -130,10 +138,15 @@ def resolved(data):
     problems += checks.problems(entries, list(data), 200, claims)
     services, unresolved = resolve.resolve(entries, HOST)
     problems += [errors.from_sentence(one) for one in unresolved]
+    for called, one in services.items():
+        rules = (checks.containers, caddy_directives.statements, valkey_acl.line, lambda path: [])
+        found = refusals.problems(entries[called], one, *rules)
+        problems += [errors.sentence(called, path, told) for path, told in found]
     if not problems:
         for called, one in services.items():
             one["units"] = service_units.units(entries[called], one)
             one["files"] = service_units.files(entries[called], one)
+            one["timers"] = service_units.timers(entries[called], one)
     return entries, services, problems
 
 
@@ -206,3 +219,79 @@ def test_nothing_restarts_that_impact_does_not_tell(data, other, draw):
     assert restarting(before["a"], after["a"]) <= {*told["restarts"], *told_after["restarts"]}
     if before["a"]["site"] != after["a"]["site"]:
         assert "caddy.service" in [*told["reloads"], *told_after["reloads"]]
+
+
+# What lies at the edge of what a schema lets through, and what lies beyond it.
+edge = st.text(max_size=8) | st.sampled_from(
+    ["\r", "\x85", "\u2028", "\\", "a\\", ":U", ",uid=0", "{", "}", "{}", "ü", " ", '"', "`", "'", "%n", "$x", "#"]
+)
+path = edge.map(lambda one: f"/{one}") | st.sampled_from(["/data", "/tmp", "/run/postgresql", "/"])
+site = st.fixed_dictionaries(
+    {"domains": st.just("a.example")},
+    optional={
+        "directives": edge | st.sampled_from(["header {\n\tX y\n}", "import x", "log", "}", "a {$B}"]),
+        "public_paths": st.lists(path, max_size=2),
+        "tls": st.fixed_dictionaries({"certificate": path, "key": path}) | st.sampled_from(["acme", "internal"]),
+        "max_body": st.sampled_from([10, "10MB", "1KiB", "x"]),
+    },
+)
+odd = st.fixed_dictionaries(
+    {"image": st.just("app:1"), "port": st.just(80)},
+    optional={
+        "command": st.lists(edge, max_size=2),
+        "entrypoint": st.lists(edge, max_size=2),
+        "health": path | st.fixed_dictionaries({"command": st.lists(edge, min_size=1, max_size=2)}),
+        "env": st.dictionaries(st.just("A"), edge, max_size=1),
+        "tmpfs": st.lists(path, max_size=2),
+        "capabilities": st.lists(st.sampled_from(["CHOWN", "CAP_KILL", "ALL", "X"]), max_size=2),
+        "stop_signal": st.sampled_from(["INT", "SIGRTMIN+1", "SIGX", "9"]),
+        "volumes": st.dictionaries(name, path, max_size=2),
+        "binds": st.lists(st.fixed_dictionaries({"source": path, "path": path}), max_size=1),
+        "allow_binds": st.just(True),
+        "secrets": st.dictionaries(name, st.fixed_dictionaries({"mount": path}), max_size=2),
+        "site": site,
+        "postgres": st.fixed_dictionaries(
+            {},
+            optional={
+                "locale": st.sampled_from(["C", "xx", "de_DE.UTF-8", "de_DE"]) | edge,
+                "database": st.sampled_from(["postgres", "shop-2", "_x"]) | edge,
+                "readonly_roles": st.lists(st.sampled_from(["scram-clients", "r", "pg_x", "postgres"]), max_size=2),
+            },
+        ),
+        "valkey": st.fixed_dictionaries(
+            {},
+            optional={
+                "isolation": st.sampled_from(["prefix", "instance"]),
+                "commands": st.lists(
+                    st.sampled_from(["+scan", "+acl", "+@dangerous", "+-x|", "-@all", "+client|id"]), max_size=2
+                ),
+            },
+        ),
+        "timers": st.fixed_dictionaries({"x": st.fixed_dictionaries({"schedule": edge | st.just("daily")})}),
+    },
+)
+
+
+@settings(suppress_health_check=list(HealthCheck), max_examples=300, deadline=None)
+@given(odd)
+def test_no_state_refuses_what_the_catalogue_accepts(data):
+    entries, services, problems = resolved({"a": data})
+    if problems:
+        return
+    entry, one = entries["a"], services["a"]
+    for unit in one["units"]:
+        made = quadlet_text.unit(unit["kind"], unit["definition"])
+        written = quadlet_text.parse(unit["kind"], made.file_text(), "file")
+        assert [line for line in written.lines if line[1]] == made.lines, "what is written is what is read"
+    pod_timers.texts("a", one["timers"])
+    if one["site"]:
+        caddy_site.check("a", one["site"])
+        caddy_directives.statements("a", one["site"]["directives"])
+    if one["valkey"]:
+        valkey_acl.line("a", "secret", one["valkey"]["prefix"] or None, one["valkey"]["commands"])
+    if one["postgres"]:
+        postgresql_locales.missing(one["postgres"]["locale"])
+        postgresql_names.database(one["postgres"]["database"])
+        for role in one["postgres"]["readonly_roles"]:
+            postgresql_names.role(role)
+    assert entry["containers"]["web"]["image"] == "app:1"

@@ -194,3 +194,16 @@ def test_all_is_told_at_once():
 def test_those_that_need_none_come_first_and_each_after_those_it_needs():
     found = entries(d={}, a={"needs": "c"}, c={"needs": "d"}, b={"needs": ["d", "c"]}, e={})
     assert checks.order(found) == ["d", "e", "c", "a", "b"]
+
+
+def test_roles_of_the_tree_itself_are_no_readers():
+    own = [load("modules", "postgresql_password").group(), load("modules", "postgres_tenant").RESTORER]
+    found = told(a={"postgres": {"readonly_roles": own}})
+    assert [text.partition(": ")[0] for text in found] == [f"a:postgres:readonly_roles:{number}" for number in (0, 1)]
+
+
+def test_read_only_roles_count_with_a_limit_of_their_own():
+    readers = {"readonly_roles": ["r", "s"], "readonly_connection_limit": 10}
+    assert told(200, a={"postgres": {"connection_limit": 170, **readers}}) == []
+    (sentence,) = told(199, a={"postgres": {"connection_limit": 170, **readers}})
+    assert "may open 190 (a 190)" in sentence

@@ -3,6 +3,7 @@ What the catalogue reads on a host: ports that are in use by services, units, wh
 """
 
 import os
+import socket
 
 import pytest
 from tree import load
@@ -85,3 +86,28 @@ def test_homes_are_directories_of_the_service_s_group_that_only_it_enters(tmp_pa
     (tmp_path / "file").write_text("")
     (tmp_path / "link").symlink_to("/nonexistent")
     assert host.homes(tmp_path) == []
+
+
+def test_a_name_that_no_file_can_have_has_no_port(tmp_path):
+    assert host.ports(["a\0b"], tmp_path) == {}
+
+
+def test_a_port_whose_file_was_lost_is_known_from_what_was_made_of_it(tmp_path):
+    made = tmp_path / "generator"
+    made.mkdir()
+    command = "ExecStartPre=podman pod create --publish 127.0.0.1:20007:8080 --publish 0.0.0.0:53:53/udp notes"
+    (made / "notes-pod.service").write_text(f"[Service]\n{command}\n")
+    assert host.ports(["notes"], tmp_path, made) == {"notes": 20007}
+    (tmp_path / "notes.pod").write_text("[Pod]\n")
+    assert host.ports(["notes"], tmp_path, made) == {}
+
+
+@pytest.mark.parametrize(("family", "address"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
+def test_who_listens_is_seen(family, address):
+    with socket.socket(family) as server:
+        server.bind((address, 0))
+        port = server.getsockname()[1]
+        assert port not in host.listening()
+        server.listen()
+        assert port in host.listening()
+    assert port not in host.listening()

@@ -197,6 +197,34 @@ def test_what_does_not_fit_together_is_named(data, places):
         {"timers": {"x": {"schedule": "a\nb"}}},
         {"secrets": {"x": {"length": 4}}},
         {"registry_auth": "a b"},
+        {"command": ["a\rb"]},
+        {"command": ["a\x85b"]},
+        {"command": ["a\u2028b"]},
+        {"health": {"command": ["a\x0bb"]}},
+        {"tmpfs": ["/a\u2028"]},
+        {"tmpfs": ["/tmp:exec"]},
+        {"volumes": {"x": "/data:U,rw"}},
+        {"volumes": {"x": "/data\\"}},
+        {"volumes": {"x": '/data"'}},
+        {"allow_binds": True, "binds": [{"source": "/a:b", "path": "/x"}]},
+        {"allow_binds": True, "binds": [{"source": "/a", "path": "/x:z"}]},
+        {"secrets": {"x": {"mount": "/run/a,uid=5"}}},
+        {"port": 1, "health": "/a b"},
+        {"port": 1, "health": "/{x}"},
+        {"port": 1, "health": "/ü"},
+        {"port": 1, "site": {"domains": "a.b", "public_paths": ["/a b"]}},
+        {"port": 1, "site": {"domains": "a.b", "tls": {"certificate": "/a{b", "key": "/k"}}},
+        {"port": 1, "site": {"domains": "a.b", "tls": {"certificate": "/a", "key": "/"}}},
+        {"stop_signal": "SIGNONSENSE"},
+        {"stop_signal": "0"},
+        {"capabilities": ["NONSENSE"]},
+        {"capabilities": ["ALL"]},
+        {"resources": {"cpus": True}},
+        {"resources": {"cpus": 0.001}},
+        {"postgres": {"locale": "xx"}},
+        {"postgres": {"locale": "de_DE"}},
+        {"valkey": {"commands": ["+-x|"]}},
+        {"timers": {"x": {"schedule": " "}}},
     ],
 )
 def test_what_would_be_something_else_further_on_is_refused(data):
@@ -283,3 +311,25 @@ def test_the_keys_of_each_mapping_are_known(path, keys):
 @pytest.mark.parametrize("path", [("env",), ("containers",), ("timers",), ("secrets",), ("volumes",), ("publish",)])
 def test_names_of_ones_own_are_known_as_such(path):
     assert schema.is_free(path)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"command": ["sh", "-c", "a\nb\tc"]},
+        {"volumes": {"x": "/var/lib/my data"}},
+        {"port": 1, "health": "/health?deep=1&x=%20~[a]"},
+        {"port": 1, "site": {"domains": "a.b", "public_paths": ["/.well-known/*"]}},
+        {"stop_signal": "SIGRTMIN+3"},
+        {"stop_signal": "QUIT"},
+        {"stop_signal": "9"},
+        {"capabilities": ["CAP_NET_BIND_SERVICE", "CHOWN"]},
+        {"resources": {"cpus": 1}},
+        {"postgres": {"locale": "de_DE.UTF-8"}},
+        {"postgres": {"locale": "C"}},
+        {"valkey": {"commands": ["+client|id", "-@write", "+json.get"]}},
+    ],
+)
+def test_what_fits_is_accepted(data):
+    complete(**data)
+    jsonschema.validate({"image": "a:1", **data}, schema.json_schema())

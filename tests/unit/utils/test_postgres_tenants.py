@@ -40,6 +40,7 @@ def wanted(**options):
         "auth": "peer",
         "group": "scram-clients",
         "readonly_roles": [],
+        "readonly_connection_limit": 5,
         **options,
     }
 
@@ -238,3 +239,11 @@ def test_every_mark_is_recognised(name, kind):
 def test_any_other_comment_is_no_mark(comment):
     service, kind = tenants.marked(comment)
     assert service is None or comment == tenants.mark(service, kind)
+
+
+def test_a_reader_has_a_limit_of_its_own():
+    asked = wanted(readonly_roles=["reports"], readonly_connection_limit=3)
+    assert tenants.reader_options(asked)["connection_limit"] == 3
+    assert tenants.role_options(asked)["connection_limit"] == 20
+    changes = tenants.differences(asked, inventory(readonly_roles=["reports"], readonly_connection_limit=-1))
+    assert changes == {"read-only role reports": {"old": {"connection_limit": -1}, "new": {"connection_limit": 3}}}

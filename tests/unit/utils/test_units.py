@@ -189,3 +189,15 @@ def test_without_an_answer_of_the_bus_systemctl_is_asked(systemd, answer):
         show=(0, "Id=a.service\nLoadState=loaded\nActiveState=failed\nSubState=failed\nJob=\n", ""),
     )
     assert units.glance(["a.service"])["a.service"]["ActiveState"] == "failed"
+
+
+def test_one_process_tells_whether_all_are_calendar_events(systemd):
+    systemd.answers(daily=(0, "", ""), weekly=(0, "", ""))
+    assert units.not_calendar(["daily", "weekly"]) == {}
+    assert systemd.calls == [["systemd-analyze", "calendar", "--", "daily", "weekly"]]
+    assert units.not_calendar([]) == {}
+
+
+def test_those_that_are_no_calendar_events_are_told_each_with_its_reason(systemd):
+    systemd.answers(never=(1, "", "no\n"), daily=(0, "", ""))
+    assert units.not_calendar(["daily", "never"]) == {"never": "no"}
