@@ -36,7 +36,7 @@ def look(name, files, url=None):
     """
     found = _units(files)
     if url and not found:
-        wrong = __utils__["pod_causes.answer"](url)
+        wrong = __utils__["http_answer.wrong"](url)
         if wrong:
             found.append({"unit": url, "state": f"answers {wrong}" if wrong.isdigit() else wrong})
     return found
@@ -90,8 +90,8 @@ def explain(name, files, found=(), since=None):
     wrong = {one["unit"] for one in found}
     suspects = [unit for unit in _services(files) if unit in wrong] or _services(files)
     said = __utils__["units.journal"](suspects, 4 * JOURNAL_LINES, since)
-    said = "\n".join(__utils__["pod_causes.own_lines"](said)[-JOURNAL_LINES:])
     said = __salt__["generation.without_secrets"](name, said)
+    said = "\n".join(__utils__["pod_causes.own_lines"](said)[-JOURNAL_LINES:])
     results = {unit: state["Result"] for unit, state in __utils__["units.show"](suspects, ["Result"]).items()}
     states = " ".join(one["state"] for one in found)
     answer = next((one["state"].removeprefix("answers ") for one in found if "://" in one["unit"]), None)

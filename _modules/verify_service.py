@@ -3,12 +3,9 @@ The checks of one service, for ``verify.host`` and ``verify.service``.
 """
 
 import grp
-import http.client
+import http
 import pwd
-import socket
 import ssl
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 from salt.exceptions import CommandExecutionError, SaltInvocationError
@@ -255,15 +252,8 @@ def _round_trip(service):
 
 
 def _http(url):
-    # A proxy in the environment is for the outside; this address is the host's own.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(url, timeout=HTTP_TIMEOUT) as answer:
-            return None, f"HTTP {answer.status}"
-    except urllib.error.HTTPError as error:
-        return f"HTTP {error.code}", ""
-    except (OSError, http.client.HTTPException) as error:
-        return f"no answer: {getattr(error, 'reason', None) or error!r}", ""
+    status = __utils__["http_answer.status"](url, HTTP_TIMEOUT)
+    return None if 200 <= status < 400 else f"HTTP {status}", f"HTTP {status}"
 
 
 def _https(service, domain):
@@ -273,18 +263,8 @@ def _https(service, domain):
     if site["tls"] == "internal":
         context.load_verify_locations(cadata=__salt__["caddy.root_certificate"]())
     path = site["health_path"] or "/"
-    request = f"GET {path} HTTP/1.1\r\nHost: {domain}\r\nConnection: close\r\nUser-Agent: rick-infra\r\n\r\n"
-    try:
-        with (
-            socket.create_connection(HTTPS, HTTP_TIMEOUT) as plain,
-            context.wrap_socket(plain, server_hostname=domain) as connection,
-        ):
-            connection.sendall(request.encode())
-            answer = http.client.HTTPResponse(connection)
-            answer.begin()
-    except (OSError, http.client.HTTPException) as error:
-        return f"no answer: {error}", ""
+    status = __utils__["http_answer.status"](f"https://{domain}{path}", HTTP_TIMEOUT, HTTPS, context)
     if site["stopped"]:
-        return None if answer.status == http.HTTPStatus.SERVICE_UNAVAILABLE else f"HTTP {answer.status}, not 503", ""
-    wrong = answer.status >= http.HTTPStatus.INTERNAL_SERVER_ERROR
-    return f"HTTP {answer.status}" if wrong else None, f"HTTP {answer.status}, certificate verified"
+        return None if status == http.HTTPStatus.SERVICE_UNAVAILABLE else f"HTTP {status}, not 503", ""
+    wrong = status >= http.HTTPStatus.INTERNAL_SERVER_ERROR
+    return f"HTTP {status}" if wrong else None, f"HTTP {status}, certificate verified"

@@ -5,11 +5,11 @@ The defaults are strict, so an image that was not made for them fails in ways
 that are well known. This is the table of those ways.
 """
 
-import http.client
 import re
-from urllib.parse import urlsplit
+from urllib.parse import quote
 
-TIMEOUT = 5  # seconds for one answer on loopback
+LONGEST_LINE = 300  # characters that are shown of a logged line, and searched for causes
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 LEAST_SECRET = 4  # characters; shorter ones would be found everywhere
 
 # Pattern in what was logged, likely cause, and the switch. The first three that fit are shown.
@@ -152,40 +152,32 @@ def likely(said, results=(), url=None):
 def own_lines(text):
     """
     Return the lines of a journal without what Podman and its monitor log of each start and end.
+
+    What a service wrote is shown on root's terminal, which must not obey it: characters that control are replaced.
+    Long lines are cut. So secrets have to be blotted out before, not after.
     """
-    return [line for line in text.splitlines() if line.strip() and not NOISE.match(line)]
+    lines = [line[:LONGEST_LINE] for line in text.splitlines() if line.strip() and not NOISE.match(line)]
+    return [printable(line.expandtabs()) for line in lines]
+
+
+def printable(text):
+    """
+    Return a text in which all characters are replaced that control a terminal, but line breaks and tabs.
+    """
+    return "".join(one if one.isprintable() or one in "\n\t" else REPLACEMENT for one in text)
 
 
 def without(text, values):
     """
-    Return a text in which secret values have been blotted out.
+    Return a text in which secret values have been blotted out, also as they stand in a URL.
 
     values
         A list of bytes.
     """
     known = {value.decode(errors="replace").strip() for value in values}
     known |= {line for value in known for line in value.splitlines()}
+    known |= {quote(value, safe="") for value in known}  # as secret_values encodes it
     for value in sorted(known, key=len, reverse=True):
         if len(value) >= LEAST_SECRET:
             text = text.replace(value, "**********")
     return text
-
-
-def answer(url):
-    """
-    Return what is wrong with the answer to a GET, as text; None for 2xx and 3xx.
-
-    url
-        ``http://ADDRESS:PORT/PATH``. Redirects are not followed.
-    """
-    place = urlsplit(url)
-    path = f"{place.path or '/'}{'?' + place.query if place.query else ''}"
-    connection = http.client.HTTPConnection(place.hostname or "", place.port or 80, timeout=TIMEOUT)
-    try:
-        connection.request("GET", path, headers={"Connection": "close", "User-Agent": "rick-infra"})
-        status = connection.getresponse().status
-    except (OSError, http.client.HTTPException) as error:
-        return f"does not answer ({getattr(error, 'strerror', None) or error.__class__.__name__})"
-    finally:
-        connection.close()
-    return None if 200 <= status < 400 else str(status)

@@ -126,7 +126,7 @@ def show(states, verb):
             say(f"  warning  {state['__id__']}: {warning}")
     for state in causes:
         say(f"  FAILED   {state['__id__']} (in {state.get('__sls__', 'the tree')}){duration(state)}")
-        say(textwrap.indent(state["comment"].strip(), MARGIN))
+        say(textwrap.indent(printable(state["comment"].strip()), MARGIN))
         if state["changes"]:
             say(textwrap.indent(f"changed nevertheless: {json.dumps(state['changes'])}", MARGIN))
     if prevented:
@@ -145,7 +145,12 @@ def diffs(changes):
 
 
 def first_line(comment):
-    return (comment.strip().splitlines() or [""])[0]
+    return printable((comment.strip().splitlines() or [""])[0])
+
+
+def printable(text):
+    """A comment may quote what a service has logged: no terminal is to obey it."""
+    return "".join(one if one.isprintable() or one in "\n\t" else "\N{REPLACEMENT CHARACTER}" for one in text)
 
 
 def duration(state):

@@ -13,6 +13,7 @@ from salt.exceptions import CommandExecutionError, SaltInvocationError
 from tree import load
 
 verify = load("modules", "verify")
+http_answer = load("utils", "http_answer")
 verify_service = load("modules", "verify_service")
 
 PG, VK = "/run/postgresql/.s.PGSQL.5432", "/run/valkey/valkey.sock"
@@ -167,6 +168,7 @@ def host(monkeypatch, tmp_path, web):
     utils = {
         "units.show": show,
         "client_groups.declared": lambda: clients,
+        "http_answer.status": http_answer.status,
     }
     monkeypatch.setattr(verify_service, "PROC", str(tmp_path))
     monkeypatch.setattr(verify_service.grp, "getgrnam", getgrnam)
@@ -362,7 +364,7 @@ def test_a_service_that_answers_gibberish(host, web):
     web.status = "gibberish"
     ((name, detail),) = failures().items()
     assert name.startswith("notes answers at")
-    assert detail.startswith("no answer: ")
+    assert detail.startswith("does not answer (")
 
 
 def test_a_service_that_does_not_answer(host):

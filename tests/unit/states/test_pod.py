@@ -137,7 +137,7 @@ def test_what_does_not_become_healthy_is_taken_back_and_not_tried_again(notes):
     def answers(_url):
         return "500" if "Exec=new" in notes.text("notes-web.container") else None
 
-    notes.utils["pod_causes.answer"] = answers
+    notes.utils["http_answer.wrong"] = answers
     answer = run(notes, [*changed(Exec="new"), CLEANUP], TIMERS, timeout=20)[-1]
     assert answer["result"] is False
     assert "the new definition did not become healthy; rolled back to the last healthy one" in answer["comment"]
@@ -231,7 +231,7 @@ def test_without_its_memory_a_service_converges_and_is_kept_again(notes):
 
 
 def refused(host):
-    host.utils["pod_causes.answer"] = lambda _: "500" if "Exec=new" in host.text("notes-web.container") else None
+    host.utils["http_answer.wrong"] = lambda _: "500" if "Exec=new" in host.text("notes-web.container") else None
     run(host, [*changed(Exec="new"), CLEANUP], TIMERS, timeout=5)
     host.context.clear()
     host.done.clear()

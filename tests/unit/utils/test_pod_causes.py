@@ -2,8 +2,8 @@
 Likely causes of what containers log, and what must not show of it.
 """
 
-import http.server
-import threading
+import time
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
@@ -99,32 +99,19 @@ def test_what_podman_logs_of_itself_is_left_out():
     assert causes.own_lines(said) == ["Serving HTTP"]
 
 
-@pytest.fixture
-def server():
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.send_response(int(self.path.strip("/?x=")))
-            self.end_headers()
-
-        def log_message(self, *_):
-            pass
-
-    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as found:
-        thread = threading.Thread(target=found.serve_forever, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{found.server_port}"
-        found.shutdown()
-        thread.join()
+def test_what_would_command_a_terminal_does_not_reach_it():
+    (line,) = causes.own_lines("\x1b]0;owned\x07 \x9b2J\u202e red\tü")
+    assert line.isprintable()
+    assert "owned" in line
+    assert "ü" in line
 
 
-@pytest.mark.parametrize(("status", "wrong"), [(200, None), (204, None), (302, None), (404, "404"), (500, "500")])
-def test_an_answer_is_right_or_its_status_is_said(server, status, wrong):
-    assert causes.answer(f"{server}/{status}") == wrong
+def test_a_long_line_costs_no_time():
+    before = time.monotonic()
+    causes.likely("\n".join(causes.own_lines("bind" * 12_000)))
+    assert time.monotonic() - before < 1
 
 
-def test_a_query_belongs_to_the_address(server):
-    assert causes.answer(f"{server}?x=503") == "503"
-
-
-def test_where_nobody_listens_the_reason_is_said(server):
-    assert causes.answer("http://127.0.0.1:1/") == "does not answer (Connection refused)"
+def test_a_secret_does_not_show_as_part_of_a_url():
+    value = "p/ss@w:rd"
+    assert quote(value, safe="") not in causes.without(f"postgres://{quote(value, safe='')}@db", [value.encode()])
