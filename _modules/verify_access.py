@@ -21,10 +21,8 @@ def checks(services):
     found = []
     for service in services:
         others = [other for other in services if other is not service]
-        if service["postgres"]:
-            found += _at_databases(service, others)
-        if service["valkey"]:
-            found += _at_keys(service, others)
+        found += _at_databases(service, others)
+        found += _at_keys(service, others)
         found.append(_check(f"{service['name']}'s pod is refused at every other pod", _at_pods, service["name"], pods))
     return found
 
@@ -37,45 +35,45 @@ def _at_databases(service, others):
     name = service["name"]
     foreign = [other["postgres"] for other in others if other["postgres"]]
     mine = service["postgres"]
-    attempts = [[mine["role"], mine["database"]]]
-    attempts += [[mine["role"], one["database"]] for one in foreign]
+    own = [[mine["role"], mine["database"]]] if mine else []
+    attempts = [[mine["role"] if mine else name, one["database"]] for one in foreign]
     attempts += [[one["role"], one["database"]] for one in foreign]
     # The superuser is everybody's neighbour.
-    attempts.append(["postgres", mine["database"]])
+    attempts += [["postgres", one["database"]] for one in ([mine] if mine else foreign[:1])]
+    if not attempts:
+        return []
     connect = __utils__["postgresql_server.refusal"]
 
     def tried(password):
-        return [connect(role, database, password) for role, database in attempts]
+        return [connect(role, database, password) for role, database in [*own, *attempts]]
 
     import psycopg  # noqa: F401 - the child may not be allowed to read the library
 
     try:
         # With what it knows: its own password, if it has one, which must open its own and nothing else.
-        password = __utils__["secret_files.read"](__salt__["secret.path"](mine["secret"])) if mine["secret"] else None
+        secret = mine["secret"] if mine else None
+        password = __utils__["secret_files.read"](__salt__["secret.path"](secret)) if secret else None
         answers = __utils__["run_as.call"](service["account"]["user"], lambda: tried(password), TIMEOUT)
     except CommandExecutionError as error:
-        return [{"name": f"{name} reaches its own database", "passed": False, "detail": str(error)}]
-    own, *rest = answers
-    let_in = [
-        f"{database} as {role}" for (role, database), answer in zip(attempts[1:], rest, strict=True) if not answer
-    ]
-    return [
-        {"name": f"{name} reaches its own database", "passed": not own, "detail": own or mine["database"]},
-        {
-            "name": f"{name} is refused at every other database, and as anybody else",
-            "passed": not let_in,
-            "detail": f"gets in to {', '.join(let_in)}" if let_in else f"{len(rest)} attempts",
-        },
-    ]
+        return [{"name": f"{name} is tried at the databases", "passed": False, "detail": str(error)}]
+    rest = answers[len(own) :]
+    let_in = [f"{database} as {role}" for (role, database), answer in zip(attempts, rest, strict=True) if not answer]
+    found = []
+    if mine:
+        detail = answers[0] or mine["database"]
+        found.append({"name": f"{name} reaches its own database", "passed": not answers[0], "detail": detail})
+    refused = f"{name} is refused at every other database, and as anybody else"
+    detail = f"gets in to {', '.join(let_in)}" if let_in else f"{len(rest)} attempts"
+    return [*found, {"name": refused, "passed": not let_in, "detail": detail}]
 
 
 def _at_keys(service, others):
     name, mine = service["name"], service["valkey"]
     foreign = [other["valkey"] for other in others if other["valkey"]]
-    return [
-        _check(f"{name} reaches its own keys", _own_keys, mine, name),
-        _check(f"{name} is refused at every other's keys", _foreign_keys, service, mine, foreign),
-    ]
+    found = [_check(f"{name} reaches its own keys", _own_keys, mine, name)] if mine else []
+    if foreign:
+        found.append(_check(f"{name} is refused at every other's keys", _foreign_keys, service, mine, foreign))
+    return found
 
 
 def _own_keys(mine, name):
@@ -86,17 +84,17 @@ def _own_keys(mine, name):
 
 def _foreign_keys(service, mine, foreign):
     let_in = []
-    same = [one for one in foreign if one["socket"] == mine["socket"]]
+    same = [one for one in foreign if mine and one["socket"] == mine["socket"]]
     keys = [f"{one['prefix']}access" for one in same]
     if keys:
         let_in += __salt__["valkey_user.readable"](
             mine["user"], __salt__["secret.path"](mine["secret"]), keys, mine["socket"]
         )
-    for one in foreign:
-        if one["socket"] != mine["socket"] and one["isolation"] == "instance":
-            answer = __salt__["unix_socket.probe_user"](one["socket"], service["account"]["user"])
-            if answer["outcome"] != "refused":
-                let_in.append(f"{one['socket']} ({answer['detail']})")
+    # At any other socket, the shared one too, the service has no business at all.
+    for socket in dict.fromkeys(one["socket"] for one in foreign if one not in same):
+        answer = __salt__["unix_socket.probe_user"](socket, service["account"]["user"])
+        if answer["outcome"] != "refused":
+            let_in.append(f"{socket} ({answer['detail']})")
     return f"gets in to {', '.join(let_in)}" if let_in else None, f"{len(foreign)} attempts"
 
 
@@ -106,26 +104,32 @@ def _pod(service):
     pids = [one["pid"] for one in __salt__["quadlet.running_containers"](names) if one["pid"]]
     if not pids:
         return None
-    return {
-        "pid": pids[0],
-        "addresses": __utils__["pod_network.addresses"](pids[0]),
-        "ports": __utils__["pod_network.listening_ports"](pids[0]),
-    }
+    try:
+        return {
+            "pid": pids[0],
+            "addresses": __utils__["pod_network.addresses"](pids[0]),
+            "ports": __utils__["pod_network.listening_ports"](pids[0]),
+            "silent": __utils__["pod_network.silent_port"](pids[0]),
+        }
+    except OSError:
+        return None  # it has ended just now
 
 
 def _at_pods(name, pods):
     if pods[name] is None:
         return "the pod is not running", ""
+    neighbours = [pod for other, pod in pods.items() if pod and other != name]
     targets = [
-        [address, port]
-        for other, pod in pods.items()
-        if pod and other != name
+        [address, port, protocol]
+        for pod in neighbours
         for address in pod["addresses"]
-        for port in pod["ports"]
+        for port, protocol in [*((port, "tcp") for port in pod["ports"]), (pod["silent"], "udp")]
     ]
     if not targets:
-        return None, "no other pod listens anywhere"
+        return None, "no other pod runs"
     reachable = __utils__["pod_network.reachable"]
     pid = pods[name]["pid"]
     open_ = __utils__["run_as.call"]("root", lambda: reachable(pid, targets, SILENCE), TIMEOUT)
-    return ", ".join(f"reaches {address}:{port}" for address, port in open_), f"{len(targets)} attempts"
+    return ", ".join(
+        f"reaches {address}:{port}/{protocol}" for address, port, protocol in open_
+    ), f"{len(targets)} attempts"

@@ -2,6 +2,8 @@
 What a pod can reach over the network, tried from inside its own network namespace.
 """
 
+import contextlib
+import errno
 import os
 import select
 import socket
@@ -40,14 +42,28 @@ def listening_ports(pid):
     return sorted(ports)
 
 
+def silent_port(pid):
+    """
+    Return a UDP port on which nobody listens in a process's network namespace.
+
+    The kernel itself answers there. So whether datagrams arrive can be told without anybody's help.
+    """
+    taken = set()
+    for name in ("udp", "udp6"):
+        for line in Path(PROC, str(pid), "net", name).read_text().splitlines()[1:]:
+            taken.add(int(line.split()[1].rpartition(":")[2], 16))
+    return next(port for port in range(1, 65536) if port not in taken)
+
+
 def reachable(pid, targets, timeout):
     """
-    Return which of some TCP addresses accept a connection from a process's network namespace.
+    Return which of some addresses can be reached from a process's network namespace: a TCP port that accepts a
+    connection, a UDP port that is known to be closed and says so.
 
     Changes the namespace of the calling thread for good: for a process of its own only (``run_as.call("root", …)``).
 
     targets
-        A list of ``[address, port]``.
+        A list of ``[address, port, protocol]``; protocol is ``tcp`` or ``udp`` (see ``silent_port``).
 
     timeout
         Seconds for all of them together; a packet that is dropped gets no answer.
@@ -57,11 +73,15 @@ def reachable(pid, targets, timeout):
     waiting = {}
     poll = select.poll()
     try:
-        for address, port in targets:
-            client = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-            waiting[client.fileno()] = (client, [address, port])
+        for address, port, protocol in targets:
+            kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
+            client = socket.socket(socket.AF_INET, kind | socket.SOCK_NONBLOCK)
+            waiting[client.fileno()] = (client, [address, port, protocol])
             client.connect_ex((address, port))
-            poll.register(client, select.POLLOUT)
+            if protocol == "udp":
+                with contextlib.suppress(OSError):  # no way there at all
+                    client.send(b"")
+            poll.register(client, select.POLLOUT if protocol == "tcp" else select.POLLERR)
         return _connected(poll, waiting, timeout)
     finally:
         for client, _ in waiting.values():
@@ -77,7 +97,8 @@ def _connected(poll, waiting, timeout):
             break  # nothing has answered for that long
         for descriptor, _ in events:
             client, target = waiting[descriptor]
-            if client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0:
+            arrived = 0 if target[2] == "tcp" else errno.ECONNREFUSED
+            if client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == arrived:
                 found.append(target)
             poll.unregister(descriptor)
             left -= 1

@@ -46,6 +46,7 @@ class Host:
         self.reachable = []
         self.pids = {"notes-web": 11, "wiki-web": 12}
         self.user = None
+        self.ended = set()
 
     def call(self, user, function, timeout):
         assert timeout > 0
@@ -69,6 +70,11 @@ class Host:
         allowed = (user, path) in self.sockets
         return {"outcome": "allowed" if allowed else "refused", "detail": "connected" if allowed else "denied"}
 
+    def ports(self, pid):
+        if pid in self.ended:
+            raise FileNotFoundError(f"/proc/{pid}/net/tcp")
+        return [8080]
+
     def running(self, names):
         return [{"name": name, "pid": self.pids[name]} for name in names if name in self.pids]
 
@@ -89,7 +95,8 @@ def host(monkeypatch):
         "postgresql_server.refusal": made.refusal,
         "secret_files.read": lambda path: f"what is in {path}",
         "pod_network.addresses": lambda pid: [f"10.89.0.{pid}"],
-        "pod_network.listening_ports": lambda pid: [8080],
+        "pod_network.listening_ports": made.ports,
+        "pod_network.silent_port": lambda pid: 1,
         "pod_network.reachable": lambda pid, targets, timeout: [one for one in targets if one in made.reachable],
     }
     monkeypatch.setattr(verify_access, "__salt__", salt, raising=False)
@@ -108,7 +115,7 @@ def test_a_sound_host_passes_and_each_pair_was_tried(host):
     assert found["notes reaches its own database"] == "notes"
     assert found["notes is refused at every other database, and as anybody else"] == "3 attempts"
     assert found["notes is refused at every other's keys"] == "1 attempts"
-    assert found["notes's pod is refused at every other pod"] == "1 attempts"
+    assert found["notes's pod is refused at every other pod"] == "2 attempts"
 
 
 def test_a_service_with_a_password_uses_it(host):
@@ -140,7 +147,7 @@ def test_a_user_that_cannot_be_asked(host, monkeypatch):
         raise CommandExecutionError(f"there is no user {user}")
 
     monkeypatch.setitem(verify_access.__utils__, "run_as.call", call)
-    assert failures()["notes reaches its own database"] == "there is no user notes"
+    assert failures()["notes is tried at the databases"] == "there is no user notes"
 
 
 def test_a_neighbours_keys_that_can_be_read(host):
@@ -162,9 +169,15 @@ def test_a_neighbours_instance_that_lets_in(host):
     }
 
 
-def test_a_neighbours_pod_that_can_be_reached(host):
-    host.reachable = [["10.89.0.12", 8080]]
-    assert failures() == {"notes's pod is refused at every other pod": "reaches 10.89.0.12:8080"}
+@pytest.mark.parametrize(("port", "protocol"), [(8080, "tcp"), (1, "udp")])
+def test_a_neighbours_pod_that_can_be_reached(host, port, protocol):
+    host.reachable = [["10.89.0.12", port, protocol]]
+    assert failures() == {"notes's pod is refused at every other pod": f"reaches 10.89.0.12:{port}/{protocol}"}
+
+
+def test_a_pod_that_ends_while_it_is_looked_at_does_not_run(host):
+    host.ended.add(11)
+    assert failures() == {"notes's pod is refused at every other pod": "the pod is not running"}
 
 
 def test_a_pod_that_does_not_run_proves_nothing(host):
@@ -172,8 +185,31 @@ def test_a_pod_that_does_not_run_proves_nothing(host):
     assert failures() == {"notes's pod is refused at every other pod": "the pod is not running"}
 
 
-def test_a_service_without_databases_has_only_its_network_tried(host):
-    found = verify_access.checks([service("notes", postgres=None, valkey=None), service("wiki")])
-    assert [one["name"] for one in found if one["name"].startswith("notes")] == [
-        "notes's pod is refused at every other pod"
+def test_a_service_without_databases_is_tried_at_everybodys(host):
+    notes = service("notes", postgres=None, valkey=None)
+    found = {one["name"]: one["detail"] for one in verify_access.checks([notes, service("wiki")])}
+    assert found["notes is refused at every other database, and as anybody else"] == "3 attempts"
+    assert found["notes is refused at every other's keys"] == "1 attempts"
+    assert failures(notes, service("wiki")) == {}
+    host.databases.add(("notes", "wiki", "wiki"))
+    host.sockets.add(("notes", SHARED))
+    assert failures(notes, service("wiki")) == {
+        "notes is refused at every other database, and as anybody else": "gets in to wiki as wiki",
+        "notes is refused at every other's keys": f"gets in to {SHARED} (connected)",
+    }
+
+
+def test_a_service_with_an_instance_is_tried_at_the_shared_socket(host):
+    host.keys.add(("notes", "notes:access"))
+    host.sockets.add(("notes", SHARED))
+    assert failures(instance("notes"), service("wiki")) == {
+        "notes is refused at every other's keys": f"gets in to {SHARED} (connected)"
+    }
+
+
+def test_where_there_is_no_door_none_is_tried(host):
+    names = [
+        one["name"]
+        for one in verify_access.checks([service(name, postgres=None, valkey=None) for name in ("notes", "wiki")])
     ]
+    assert names == ["notes's pod is refused at every other pod", "wiki's pod is refused at every other pod"]

@@ -2,6 +2,9 @@
 What the kernel says of a network namespace, read for its addresses and ports.
 """
 
+import os
+import socket
+
 import pytest
 from tree import load
 
@@ -55,3 +58,14 @@ def test_addresses_are_the_pods_own(process):
 
 def test_ports_are_those_that_others_could_reach(process):
     assert pod_network.listening_ports(process) == [80, 8080]
+
+
+def test_datagrams_that_arrive_where_nobody_listens_are_noticed(monkeypatch):
+    """In the namespace of this very process, as far as one may without root."""
+    monkeypatch.setattr(pod_network.os, "setns", lambda *_: None, raising=False)
+    monkeypatch.setattr(pod_network.os, "CLONE_NEWNET", 0, raising=False)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listening:
+        listening.bind(("127.0.0.1", 0))
+        deaf = ["127.0.0.1", pod_network.silent_port(os.getpid()), "udp"]
+        heard = ["127.0.0.1", listening.getsockname()[1], "udp"]
+        assert pod_network.reachable(os.getpid(), [deaf, heard], 0.5) == [deaf]
