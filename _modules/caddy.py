@@ -28,6 +28,7 @@ AUTHORITY = "/var/lib/caddy/.local/share/caddy/pki/authorities/local/root.crt"
 DPKG_TIMEOUT = 60  # seconds
 FILE_MODE = 0o644  # of a site's file, root:caddy
 CONTEXT = "caddy.Caddyfile"  # what this run has made, or would make, of the Caddyfile
+PLANNED = "caddy.planned"  # what this run would make of sites, {name below /etc/caddy: text or None}
 
 
 def status():
@@ -184,27 +185,26 @@ def site_differences(name, site, check=True):
     file = __utils__["caddy_files.site"](name)
     path = __utils__["caddy_files.path"](file)
     text = _text(name, site)
-    diff = __utils__["textfile.diff"](path, text)
+    files = _planned_files()
+    diff = _diff(file, files.get(file), text)
     if not diff:
-        access = _access(path)
+        access = _access(path) if file not in __context__.get(PLANNED, {}) else {}
         return {path: access} if access else {}
     if isinstance(site.get("tls"), dict):
         with _about(name):
             __utils__["caddy_certificate.check_domains"](site["tls"]["certificate"], site["domains"])
-    files = __utils__["caddy_files.read_all"]()
     _refuse_foreign(file, files)
     taken = _taken(file, site["domains"], files)
     if check and __utils__["caddy_files.can_adapt"]():
         # In a plan, the Caddyfile is the one that an earlier state of the run would write.
         present = files.get(MAIN, "")
         ours = present if present.startswith(OURS) else __utils__["caddy_files.preliminary"]()
-        files = _with(files, {MAIN: __context__.get(CONTEXT, ours), **taken, file: text})
         with _about(name):
-            _adapt(files, validate=False)
+            _adapt(_with(files, {MAIN: __context__.get(CONTEXT, ours), **taken, file: text}), validate=False)
     changes = {path: {"diff": diff}}
     for other, left in taken.items():
-        place = __utils__["caddy_files.path"](other)
-        changes[place] = {"diff": __utils__["textfile.diff"](place, left or "")}
+        changes[__utils__["caddy_files.path"](other)] = {"diff": _diff(other, files[other], left or "")}
+    _plan({**taken, file: text})
     return changes
 
 
@@ -248,10 +248,12 @@ def site_remnants(name):
 
         salt-call caddy.site_remnants notes
     """
-    path = __utils__["caddy_files.path"](__utils__["caddy_files.site"](name))
-    text = __utils__["textfile.read"](path)
+    file = __utils__["caddy_files.site"](name)
+    path = __utils__["caddy_files.path"](file)
+    text = __context__.get(PLANNED, {}).get(file, __utils__["textfile.read"](path))
     if text is None or __utils__["caddy_site.owner"](text) != name:
         return {}
+    _plan({file: None})
     return {path: {"old": ", ".join(__utils__["caddy_site.domains"](text)) or "no domain", "new": None}}
 
 
@@ -333,6 +335,23 @@ def _check_main(configuration):
     address = __utils__["caddy_admin.address"]()
     if (json.loads(configuration) or {}).get("admin", {}).get("listen") != address:
         raise CommandExecutionError(f"rick:caddy:global_options: admin is decided by the tree, {address}")
+
+
+def _planned_files():
+    """The files, as they will be when this state runs: in a plan, earlier ones have changed some."""
+    return _with(__utils__["caddy_files.read_all"](), __context__.get(PLANNED, {}))
+
+
+def _plan(changed):
+    if __opts__.get("test"):
+        __context__.setdefault(PLANNED, {}).update(changed)
+
+
+def _diff(file, present, text):
+    if present == text:
+        return ""
+    path = __utils__["caddy_files.path"](file)
+    return __utils__["textfile.diff_of"](path, present, text)
 
 
 def _with(files, changed):

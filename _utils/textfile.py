@@ -31,8 +31,13 @@ def diff(path, text):
     A missing file is diffed against nothing.
     """
     present = read(path)
-    if present == text:
-        return ""
+    return "" if present == text else diff_of(path, present, text)
+
+
+def diff_of(path, present, text):
+    """
+    Return a unified diff between two different texts, the one that ``path`` holds (None for no file) and another.
+    """
     lines = difflib.unified_diff(
         (present or "").splitlines(), text.splitlines(), fromfile=path, tofile=path, lineterm=""
     )

@@ -357,3 +357,17 @@ def test_what_else_lies_beside_the_caddyfile_can_be_imported_by_it(host):
     (host.etc / "more/x").write_text("x")
     caddy.configuration_apply(host.text)
     assert sorted(path.name for path in host.etc.iterdir()) == ["Caddyfile", "more", "sites-enabled", "snippets"]
+
+
+def test_in_a_plan_a_domain_that_moves_is_gone_for_the_state_that_had_it(running, monkeypatch):
+    caddy.site_apply("wiki", site("wiki.example.org", "a.example.org"))
+    monkeypatch.setattr(caddy, "__opts__", {"test": True})
+    assert caddy.site_differences("notes", site("a.example.org"))
+    assert caddy.site_differences("wiki", site("wiki.example.org")) == {}
+
+
+def test_in_a_plan_a_site_that_went_whole_is_not_removed_again(running, monkeypatch):
+    caddy.site_apply("wiki", site("a.example.org"))
+    monkeypatch.setattr(caddy, "__opts__", {"test": True})
+    assert caddy.site_differences("notes", site("a.example.org"))
+    assert caddy.site_remnants("wiki") == {}
