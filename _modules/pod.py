@@ -130,14 +130,11 @@ def write_timers(name, texts, at_boot=True):
     CLI Example: none, it is a part of pod.declare.
     """
     for unit, text in texts.items():
-        path, link = __utils__["pod_timers.path"](unit), Path(__utils__["pod_timers.link"](unit))
+        path = __utils__["pod_timers.path"](unit)
         if __utils__["textfile.read"](path) != text:
             __utils__["textfile.write"](path, text)
-        if not at_boot:
-            link.unlink(missing_ok=True)
-        elif not link.is_symlink():
-            link.parent.mkdir(parents=True, exist_ok=True)
-            link.symlink_to(path)
+        if __utils__["pod_timers.starts_at_boot"](unit) != at_boot:
+            __utils__["pod_timers.start_at_boot"](unit, at_boot)
     __salt__["quadlet_live.forget"](list(texts))
 
 
@@ -154,7 +151,7 @@ def remove_timers(name, keep=()):
     if not gone:
         return
     states = __utils__["units.show"](gone, ["ActiveState"])
-    __utils__["units.act"]("stop", [unit for unit, state in states.items() if state["ActiveState"] not in _DOWN])
+    __salt__["quadlet_live.tell"]("stop", [unit for unit, state in states.items() if state["ActiveState"] not in _DOWN])
     for unit in gone:
         Path(__utils__["pod_timers.link"](unit)).unlink(missing_ok=True)
         Path(__utils__["pod_timers.path"](unit)).unlink(missing_ok=True)
@@ -222,7 +219,7 @@ def start(name, files, postgres=None, units=None, timers=()):
     states = __salt__["quadlet_live.systemd"](timers)
     if any(state["LoadState"] != "loaded" or state["unread"] for state in states.values()):
         __salt__["quadlet_live.reload"]()
-    __utils__["units.act"]("start", [unit for unit in timers if states[unit]["ActiveState"] != "active"])
+    __salt__["quadlet_live.tell"]("start", [unit for unit in timers if states[unit]["ActiveState"] != "active"])
     __salt__["quadlet_live.forget"](timers)
     return {"changes": changes, "dump": dump}
 
@@ -331,14 +328,14 @@ def stop(name):
     """
     units = running(name)
     for suffix in (".timer", ".service"):  # a timer must not start anew what has just been stopped
-        __utils__["units.act"]("stop", [unit for unit in units if unit.endswith(suffix)])
+        __salt__["quadlet_live.tell"]("stop", [unit for unit in units if unit.endswith(suffix)])
     __salt__["quadlet_live.forget"]()
     there = __salt__["quadlet_live.declared"]()
     states = __salt__["quadlet_live.systemd"]([there[file]["service"] for file in files(name)])
     if any(state["unread"] or state["LoadState"] != "loaded" for state in states.values()):
         __salt__["quadlet_live.reload"]()
     failed = [unit for unit, state in states.items() if state["ActiveState"] == "failed"]
-    __utils__["units.act"]("reset-failed", failed)
+    __salt__["quadlet_live.tell"]("reset-failed", failed)
     __salt__["quadlet_live.forget"](list(states))
     return units
 
@@ -457,7 +454,7 @@ def _timer_differences(name, texts, at_boot):
         difference = __utils__["textfile.diff"](path, text)
         if difference:
             changes[path] = {"diff": difference}
-        if Path(link).is_symlink() != at_boot:
+        if __utils__["pod_timers.starts_at_boot"](unit) != at_boot:
             changes[link] = {"old": None, "new": path} if at_boot else {"old": path, "new": None}
     return changes
 

@@ -88,6 +88,27 @@ def link(unit):
     return f"{FOLDER}/{WANTS}/{unit}"
 
 
+def starts_at_boot(unit):
+    """
+    Return whether a timer starts at boot: its link is there and leads to its file. None if something else is there.
+    """
+    place = Path(link(unit))
+    if place.is_symlink() and str(place.readlink()) == path(unit):
+        return True
+    return None if place.is_symlink() or place.exists() else False
+
+
+def start_at_boot(unit, wanted):
+    """
+    Make a timer start at boot, or not. What is in the place of its link goes.
+    """
+    place = Path(link(unit))
+    place.unlink(missing_ok=True)
+    if wanted:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.symlink_to(path(unit))
+
+
 def stamp(unit):
     """
     Return the path of the file by which systemd remembers when a persistent timer ran last.

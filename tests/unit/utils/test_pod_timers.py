@@ -88,3 +88,19 @@ def test_paths_are_systemds():
     assert timers.path("a.timer") == "/etc/systemd/system/a.timer"
     assert Path(timers.link("a.timer")).parent.name == "timers.target.wants"
     assert timers.stamp("a.timer") == "/var/lib/systemd/timers/stamp-a.timer"
+
+
+@pytest.mark.parametrize("obstacle", ["nothing", "file", "link"])
+def test_a_timer_starts_at_boot_only_by_the_link_to_its_file(folder, obstacle):
+    place = Path(timers.link("notes-cleanup.timer"))
+    place.parent.mkdir()
+    if obstacle == "file":
+        place.write_text("")
+    elif obstacle == "link":
+        place.symlink_to("/dev/null")
+    assert not timers.starts_at_boot("notes-cleanup.timer")
+    timers.start_at_boot("notes-cleanup.timer", True)
+    assert timers.starts_at_boot("notes-cleanup.timer")
+    assert str(place.readlink()) == timers.path("notes-cleanup.timer")
+    timers.start_at_boot("notes-cleanup.timer", False)
+    assert timers.starts_at_boot("notes-cleanup.timer") is False
