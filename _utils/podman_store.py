@@ -65,7 +65,7 @@ def containers():
                     "image": image,
                     "digest": labels.get(DIGEST_LABEL),
                     "owner": labels.get(SERVICE_LABEL),
-                    "created": int(datetime.fromisoformat(created).timestamp()),
+                    "created": datetime.fromisoformat(created).timestamp(),
                     "pod": pod or "",
                 }
     except (ValueError, TypeError, AttributeError, LookupError):

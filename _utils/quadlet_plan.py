@@ -95,8 +95,7 @@ def _container(unit, state, podman):
     if image and found["image"] != image:
         return "restart", f"runs an older image than {unit['image']} is now"
     for secret in unit["secrets"]:
-        # Podman tells when a container was made in whole seconds.
-        if int(podman["secrets"].get(secret, 0)) > found["created"]:
+        if podman["secrets"].get(secret, 0) > found["created"]:
             return "restart", f"runs with an older value of secret {secret}"
     if found["healthy"] is False:
         return "restart", "unhealthy"

@@ -3,6 +3,7 @@ systemd units: asked and acted upon in batches, one process for all of them.
 """
 
 import json
+import re
 import subprocess
 
 from salt.exceptions import CommandExecutionError
@@ -18,7 +19,11 @@ LIST = (
     "ListUnitsByNames",
     "as",
 )
-JOB_TIMEOUT = 300  # seconds; above any TimeoutStartSec the tree sets, so that systemd's own limit speaks first
+JOB_TIMEOUT = 300  # seconds for an answer, and for what a unit without a limit of its own does
+WAITED_FOR = ("start", "stop", "restart", "try-restart", "reload-or-restart")
+# What systemd calls units of time (systemd.time(7)), in seconds.
+UNITS_OF_TIME = {"us": 1e-6, "ms": 1e-3, "s": 1, "min": 60, "h": 3600, "d": 86400, "w": 604800}
+_SPAN = re.compile(r"([0-9.]+)(us|ms|s|min|h|d|w)(?:\s|$)")
 
 
 def show(units, properties):
@@ -96,7 +101,8 @@ def act(verb, units, wait=True):
         Unit names with their suffix.
 
     wait
-        False: return once systemd has put the work into its queue.
+        False: return once systemd has put the work into its queue. True: however long the units' own limits
+        (``TimeoutStartSec``, ``TimeoutStopSec``) allow, so that systemd's limit speaks first.
 
     Raises CommandExecutionError that carries systemd's words and the last
     lines of each failed unit's journal.
@@ -104,7 +110,8 @@ def act(verb, units, wait=True):
     if not units:
         return
     try:
-        _systemctl(verb, *([] if wait else ["--no-block"]), "--", *units)
+        patience = JOB_TIMEOUT + _allowed(units) if wait and verb in WAITED_FOR else JOB_TIMEOUT
+        _systemctl(verb, *([] if wait else ["--no-block"]), "--", *units, timeout=patience)
     except CommandExecutionError as error:
         raise CommandExecutionError(f"{error}\n{_journal_of_failed(units)}".rstrip()) from error
 
@@ -170,10 +177,18 @@ def _journal_of_failed(units):
     return journal([unit for unit, state in show(units, ["ActiveState"]).items() if state["ActiveState"] == "failed"])
 
 
-def _systemctl(*arguments):
+def _allowed(units):
+    """The seconds that units may take to stop and start, one after the other. Endless ones do not count."""
+    limits = [
+        limit for state in show(units, ["TimeoutStartUSec", "TimeoutStopUSec"]).values() for limit in state.values()
+    ]
+    return sum(float(number) * UNITS_OF_TIME[unit] for limit in limits for number, unit in _SPAN.findall(limit))
+
+
+def _systemctl(*arguments, timeout=None):
     command = ["systemctl", "--no-pager", *arguments]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=JOB_TIMEOUT, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout or JOB_TIMEOUT, check=False)
     except (FileNotFoundError, subprocess.TimeoutExpired) as error:
         raise CommandExecutionError(f"systemctl {arguments[0]}: {error}") from error
     if done.returncode != 0:

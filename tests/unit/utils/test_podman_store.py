@@ -86,7 +86,7 @@ def test_a_container_is_known_as_podman_would_say(podman):
             "image": "42a1",
             "digest": "c1",
             "owner": "notes",
-            "created": 1795478399,
+            "created": 1795478399.070245,
             "pod": "p",
         }
     }

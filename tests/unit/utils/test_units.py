@@ -95,12 +95,36 @@ def test_an_answer_with_a_unit_too_few_is_not_taken_for_another_s(systemd):
 
 
 def test_units_are_acted_on_in_one_transaction(systemd):
+    systemd.answers(show=(0, "Id=a.service\n\nId=-b.service\n", ""))
     units.act("restart", ["a.service", "-b.service"])
     units.daemon_reload()
-    assert systemd.calls == [
+    assert [call for call in systemd.calls if "show" not in call] == [
         ["systemctl", "--no-pager", "restart", "--", "a.service", "-b.service"],
         ["systemctl", "--no-pager", "daemon-reload"],
     ]
+
+
+@pytest.mark.parametrize(
+    ("limits", "seconds"),
+    [
+        ("TimeoutStartUSec=5min\nTimeoutStopUSec=1min 30s\n", 390),
+        ("TimeoutStartUSec=1d\nTimeoutStopUSec=1h 1.5s\n", 90001.5),
+        ("TimeoutStartUSec=infinity\nTimeoutStopUSec=500ms\n", 0.5),
+        ("", 0),
+    ],
+)
+def test_systemd_is_waited_for_as_long_as_its_own_limits_allow(systemd, monkeypatch, limits, seconds):
+    waited = []
+    run = units.subprocess.run
+
+    def noted(command, **options):
+        waited.append((command[2], options["timeout"]))
+        return run(command, **options)
+
+    monkeypatch.setattr(units.subprocess, "run", noted)
+    systemd.answers(show=(0, f"Id=a.service\n{limits}", ""))
+    units.act("stop", ["a.service"])
+    assert waited[-1] == ("stop", units.JOB_TIMEOUT + seconds)
 
 
 def test_a_failure_has_systemd_s_words_and_the_journal_of_the_units_that_failed(systemd):
