@@ -258,7 +258,7 @@ def orphans():
             **{file: one["owner"] for file, one in __salt__["quadlet_live.declared"]().items() if one["owner"]},
             **__utils__["pod_timers.present"](),
         },
-        "secrets": [*__utils__["quadlet_podman.secrets"](), *__utils__["catalogue_host.secret_files"]()],
+        "secrets": [*__salt__["quadlet_live.secrets"](), *__utils__["catalogue_host.secret_files"]()],
         "directories": __utils__["catalogue_host.homes"](),
     }
     return __utils__["catalogue_orphans.of"](found, catalogue["names"], catalogue["services"])

@@ -245,6 +245,14 @@ def _foreign_databases(wanted):
 
 
 def _digest(service):
-    """A digest of what runs: neither of what is only told to people, nor of the order in which it was written."""
-    told = {key: value for key, value in service.items() if key not in ("description", "rollback", "data", "needs")}
+    """
+    A digest of what runs: neither of what is only told to people, nor of the order in which it was written, nor of
+    what starts after what.
+    """
+    untold = ("description", "rollback", "data", "needs", "after")
+    told = {key: value for key, value in service.items() if key not in untold}
+    told["units"] = [
+        {**unit, "definition": {section: keys for section, keys in unit["definition"].items() if section != "Unit"}}
+        for unit in service["units"]
+    ]
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()

@@ -77,7 +77,7 @@ def render(
 
     .. code-block:: bash
 
-        salt-call quadlet.render network notes definition='{Network: {Options: isolate=true}}'
+        salt-call quadlet.render network notes definition='{Network: {Options: isolate=strict}}'
     """
     file = __utils__["quadlet_files.file_name"](kind, name)
     groups = socket_groups or []

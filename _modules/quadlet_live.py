@@ -110,7 +110,7 @@ def declared():
             for file in __utils__["quadlet_files.present"]()
         }
         texts = {**present, **planned()}
-        __context__[DECLARED] = {file: about(file, text) for file, text in texts.items() if text is not None}
+        __context__[DECLARED] = {file: _about(file, text) for file, text in texts.items() if text is not None}
     return __context__[DECLARED]
 
 
@@ -428,15 +428,10 @@ def fetch_images(units):
     problems = image_problems(units)
     if problems:
         raise CommandExecutionError("; ".join(problems))
-    for image in dict.fromkeys(unit["image"] for unit in without_image(units)):
-        __utils__["quadlet_podman.pull"](image)
-    for image, policy in dict.fromkeys((unit["image"], unit["pull"]) for unit in units if _is_asked_for_again(unit)):
-        try:
-            __utils__["quadlet_podman.pull"](image)
-        except CommandExecutionError:
-            # As podman-run(1) has it: with newer, what is here will do if no other can be had.
-            if policy == "always" or not _has_image(image):
-                raise
+    missing = [(unit["image"], "missing", unit["authfile"]) for unit in without_image(units)]
+    again = [(unit["image"], unit["pull"], unit["authfile"]) for unit in units if _is_asked_for_again(unit)]
+    for image, policy, authfile in dict.fromkeys([*missing, *again]):
+        __utils__["quadlet_podman.pull"](image, policy, authfile)
 
 
 def start_image_units(decided):
@@ -450,7 +445,7 @@ def start_image_units(decided):
     there = declared()
     files = [file for file in (*decided["start"], *decided["restart"]) if there[file]["kind"] == "image"]
     services = [there[file]["service"] for file in files]
-    __utils__["units.act"]("restart", services)
+    tell("restart", services)
     if services:
         forget(services)
 
@@ -475,22 +470,40 @@ def act(decided, wait=True):
     renewed = decided["recreate"]
     if renewed:
         users = [file for file in decided["restart"] if there[file]["kind"] in ("pod", "container")]
-        __utils__["units.act"]("stop", services([*users, *renewed]))
+        tell("stop", services([*users, *renewed]))
         present = __utils__["quadlet_podman.networks"]()
         names = [there[file]["resource"] for file in renewed]
         try:
             __utils__["quadlet_podman.remove_networks"]([name for name in names if name in present])
         except CommandExecutionError:
             # Somebody else's container is in it: what was stopped for nothing runs on.
-            __utils__["units.act"]("start", services([*renewed, *users]))
+            tell("start", services([*renewed, *users]))
             raise
     # What systemd has given up on, it does not even try to start.
     touched = systemd(services([*decided["start"], *decided["restart"], *renewed]))
     failed = [service for service, state in touched.items() if state["ActiveState"] == "failed"]
-    __utils__["units.act"]("reset-failed", failed)
+    tell("reset-failed", failed)
     verbs = {"restart": [*renewed, *decided["restart"]], "start": decided["start"]}
     for verb, files in verbs.items():
-        __utils__["units.act"](verb, services(file for file in files if file not in fetched), wait)
+        tell(verb, services(file for file in files if file not in fetched), wait)
+
+
+def tell(verb, services, wait=True):
+    """
+    Have systemd act on units of services, as ``units.act`` does; what they logged shows no values of their secrets.
+
+    Raises CommandExecutionError with systemd's words and the last lines of what has failed.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call quadlet_live.tell restart '[notes-web.service]'
+    """
+    try:
+        __utils__["units.act"](verb, services, wait)
+    except CommandExecutionError as error:
+        raise CommandExecutionError(_without_secrets(str(error), services)) from None
 
 
 def remnants(files):
@@ -549,14 +562,23 @@ def remove(files):
     forget()
 
 
+def _without_secrets(text, services):
+    acted = [unit for unit in declared().values() if unit["service"] in services]
+    for owner in sorted({unit["owner"] for unit in acted if unit["owner"]}):
+        text = __salt__["generation.without_secrets"](owner, text)
+    names = sorted({secret for unit in acted for secret in unit["secrets"]} & secrets().keys())
+    text = __utils__["pod_causes.without"](text, list(__utils__["quadlet_podman.secret_values"](names).values()))
+    return __utils__["pod_causes.printable"](text)
+
+
 def _stop(services):
     forget()
     # systemctl refuses to stop what it does not know, and that is down.
     up = [service for service, state in systemd(services).items() if state["ActiveState"] not in ("inactive", "failed")]
-    __utils__["units.act"]("stop", up)
+    tell("stop", up)
     forget()
     failed = [service for service, state in systemd(services).items() if state["ActiveState"] == "failed"]
-    __utils__["units.act"]("reset-failed", failed)
+    tell("reset-failed", failed)
 
 
 def _remove_leftovers(services):
@@ -566,6 +588,14 @@ def _remove_leftovers(services):
     alone = [facts["container"] for facts in left if not facts["infra"]]
     if left:
         __utils__["quadlet_podman.remove_leftovers"](alone, pods)
+
+
+def _about(file, text):
+    """A file that cannot be read has its name, and nothing else: it is no reason to leave all others alone."""
+    try:
+        return about(file, text)
+    except SaltInvocationError:
+        return about(file, "")
 
 
 def _once(key, function):
@@ -624,7 +654,7 @@ def _stored(what):
     mark = store_stamp()
     known = __context__.setdefault(STORED, {})
     if mark is None or known.get(what, (None,))[0] != mark:
-        known[what] = (mark, __utils__[f"quadlet_podman.{what}"]())
+        known[what] = (mark, __utils__[f"quadlet_podman.{what}"](__utils__["podman_store.places"]()))
     return known[what][1]
 
 

@@ -7,7 +7,7 @@ The pod of a service: declared as a whole, started without waiting, waited for, 
       pod.declared:
         - name: notes
         - units:
-            - {kind: network, name: notes, definition: {Network: {Options: isolate=true}}}
+            - {kind: network, name: notes, definition: {Network: {Options: isolate=strict}}}
             - {kind: pod, name: notes, definition: {Pod: {Network: notes.network}}}
             - kind: container
               name: notes-web

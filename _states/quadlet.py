@@ -11,7 +11,7 @@ start nothing. ``quadlet.running`` then brings what runs into line:
         - name: notes
         - definition:
             Network:
-              Options: isolate=true
+              Options: isolate=strict
 
     Notes has a pod:
       quadlet.pod:
@@ -181,7 +181,7 @@ def network(name, definition=None, source=None, context=None):
             - name: notes
             - definition:
                 Network:
-                  Options: isolate=true
+                  Options: isolate=strict
     """
     return _declared("network", name, definition=definition, source=source, context=context)
 

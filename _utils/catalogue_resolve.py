@@ -45,6 +45,12 @@ def resolve(entries, host):
         service = _service(name, entry, host, ports.get(name))
         found: list[str] = []
         _resolve_containers(entry, service, found)
+        service["after"] = [
+            f"{needed}-{container}.service"
+            for needed in entry["needs"]
+            if needed in entries
+            for container in entries[needed]["containers"]
+        ]
         problems += [f"service {name}: {problem}" for problem in found]
         services[name] = service
     return services, problems

@@ -4,6 +4,7 @@ What each unit gets on top of its definition, so that it starts at boot, comes b
 Whatever a definition says itself, it keeps.
 """
 
+PULL_TIMEOUT = 1800  # seconds; images of a gigabyte over slow lines, as for any other pull (quadlet_podman)
 RESTART_DELAY = 3  # seconds; what a database needs to come back, without hammering on it meanwhile
 
 
@@ -29,6 +30,8 @@ def complete(unit, protected=False, units_before=(), at_boot=True):
         unit = _container(unit, protected, units_before)
         if unit.last("Container", "Pod"):
             return unit  # its pod starts it
+    elif unit.kind == "image" and not unit.has("Service", "TimeoutStartSec"):
+        return unit.with_added("Service", ("TimeoutStartSec", PULL_TIMEOUT))
     else:
         return unit
     return _started_at_boot(unit) if at_boot else unit

@@ -10,6 +10,7 @@ from salt.exceptions import CommandExecutionError, SaltInvocationError
 FOLDER = "/etc/containers/systemd"
 GENERATED = "/run/systemd/generator"
 
+AUTHFILE = "--authfile="  # podman-run(1)
 # The service that a file becomes is its name with this behind (podman-systemd.unit(5)).
 SUFFIXES = {"pod": "-pod", "container": "", "volume": "-volume", "network": "-network", "image": "-image"}
 RESOURCE_KEYS = {"pod": "PodName", "container": "ContainerName", "volume": "VolumeName", "network": "NetworkName"}
@@ -124,7 +125,8 @@ def about(file, unit, digest):
     ``quadlet_text``), ``uses`` (other Quadlet files that it names), ``pod``
     (the one it is in, or None), ``starts_with_pod``, ``oneshot`` (it runs and
     ends), ``requires`` (systemd units that must have started before it),
-    ``image`` (or None), ``pull`` (the policy, or None), ``secrets`` (names of
+    ``image`` (or None), ``pull`` (the policy, or None), ``authfile`` (with the
+    credentials for its registry, or None), ``secrets`` (names of
     Podman secrets), ``owner`` (the service that it belongs to, or None) and
     ``declares`` (the pairs of key and value in its own section).
 
@@ -163,6 +165,9 @@ def about(file, unit, digest):
         "requires": unit.words("Unit", "Requires"),
         "image": image,
         "pull": (last("Pull") or "").lower() or None,
+        "authfile": next(
+            (word.removeprefix(AUTHFILE) for word in values("PodmanArgs") if word.startswith(AUTHFILE)), None
+        ),
         "secrets": [value.partition(",")[0] for value in values("Secret")],
         "owner": unit.service(),
         "declares": [line[1:] for line in unit.lines if line[0] == unit.own and line[1]],

@@ -37,7 +37,7 @@ FORBIDDEN = (
 )
 # Options of podman-run(1) and podman-pod-create(1) that change neither ids, capabilities, namespaces nor mounts.
 ALLOWED_OPTION = re.compile(
-    r"add-host|cpu-(period|quota|shares)|cpus|cpuset-(cpus|mems)|dns(-option|-search)?|env|exit-policy|expose"
+    r"add-host|authfile|cpu-(period|quota|shares)|cpus|cpuset-(cpus|mems)|dns(-option|-search)?|env|exit-policy|expose"
     r"|health-[a-z-]+|hostname|http-proxy|init|label|log-(driver|opt)|memory(-reservation|-swap|-swappiness)?"
     r"|network-alias|no-host(name|s)|oom-score-adj|pids-limit|publish|pull|read-only(-tmpfs)?|retry(-delay)?|secret"
     r"|shm-size|stop-(signal|timeout)|timeout|tz|ulimit|umask"

@@ -10,16 +10,14 @@ change within a run, when an earlier state builds an image or renews a secret.
 import json
 import shutil
 import subprocess
-import tomllib
 from datetime import datetime
 from pathlib import Path
 
 from salt.exceptions import CommandExecutionError
 
-STORAGE_CONF = "/etc/containers/storage.conf"
-GRAPH_ROOT = "/var/lib/containers/storage"  # containers-storage.conf(5)
 TIMEOUT = 60  # seconds
 PULL_TIMEOUT = 1800  # seconds; images of a gigabyte over slow lines
+ROUNDED = 1  # second by which a time that Podman prints may be too early
 UNIT_LABEL = "PODMAN_SYSTEMD_UNIT"  # Quadlet gives it to everything that it starts
 DIGEST_LABEL = "rick-infra.digest"
 SERVICE_LABEL = "rick-infra.service"
@@ -53,7 +51,7 @@ def containers():
     ``healthy`` (None if nobody checks it), ``pid``, ``image`` (id), ``digest``
     (of the definition that it was started with, None if it has none),
     ``owner`` (the service it belongs to, or None), ``created`` (seconds since
-    1970), and ``pod`` (id, empty without one). ``starting`` says that its
+    1970, rather too late than too early), and ``pod`` (id, empty without one). ``starting`` says that its
     health is checked and not known yet.
     """
     found = {}
@@ -70,7 +68,7 @@ def containers():
                 "digest": labels.get(DIGEST_LABEL),
                 "owner": labels.get(SERVICE_LABEL),
                 "starting": "(starting)" in (entry.get("Status") or ""),
-                "created": entry.get("Created") or 0,
+                "created": (entry.get("Created") or 0) + ROUNDED,
                 "pod": entry.get("Pod") or "",
             }
     return found
@@ -90,12 +88,15 @@ def volumes():
     return {entry["Name"]: (entry.get("Labels") or {}).get(DIGEST_LABEL) for entry in _listed("volume", "ls")}
 
 
-def images():
+def images(places):
     """
     Return the local images by all their names, ``{name: id}``.
+
+    places
+        As from ``podman_store.places``.
     """
     found = {}
-    for listing in sorted(_graph_root().glob("*-images/images.json")):
+    for listing in _named("images.json", places):
         for image in _stored(listing) or []:
             found.update(dict.fromkeys([*(image.get("names") or []), image["id"]], image["id"]))
     return found
@@ -115,18 +116,30 @@ def image_id(name, images):
 
 def has_image(name):
     """
-    Return whether a container could start from a local image, also by a short name.
+    Return whether a container could start from a local image, also by a short name, by Podman's own word.
     """
-    return image_id(name, images()) is not None or _ask("image", "exists", name)
+    return _ask("image", "exists", name)
 
 
-def pull(name):
+def pull(name, policy="missing", authfile=None):
     """
-    Fetch an image if the registry has another one than the host (podman-pull(1); Debian 13's knows no policies).
+    Fetch an image, or find that the one that is here is the registry's. ``podman pull`` has no policies before 5.6.
+
+    policy
+        ``missing``, ``newer`` or ``always``, as of podman-run(1): with ``newer``, a registry that does not answer does
+        not matter if the image is here.
+
+    authfile
+        Path of the credentials for the registry, containers-auth.json(5).
 
     Raises CommandExecutionError with Podman's own words.
     """
-    _podman("image", "pull", "--quiet", name, timeout=PULL_TIMEOUT)
+    credentials = [f"--authfile={authfile}"] if authfile else []
+    try:
+        _podman("image", "pull", "--quiet", *credentials, name, timeout=PULL_TIMEOUT)
+    except CommandExecutionError:
+        if policy != "newer" or not has_image(name):
+            raise
 
 
 def tag(identity, name):
@@ -167,14 +180,17 @@ def secret_values(names):
     return {name: bytes.fromhex(value) for value, _, name in (line.partition(" ") for line in said.splitlines())}
 
 
-def secrets():
+def secrets(places):
     """
     Return when each secret got its value, ``{name: seconds since 1970}``.
+
+    places
+        As from ``podman_store.places``.
     """
-    stored = _stored(_graph_root() / "secrets/secrets.json") or {}
     return {
         entry["name"]: datetime.fromisoformat(entry.get("updatedAt") or entry["createdAt"]).timestamp()
-        for entry in (stored.get("secrets") or {}).values()
+        for listing in _named("secrets.json", places)
+        for entry in ((_stored(listing) or {}).get("secrets") or {}).values()
     }
 
 
@@ -205,12 +221,10 @@ def _health(status):
     return True if "(healthy)" in status else None
 
 
-def _graph_root():
-    try:
-        storage = tomllib.loads(_text(STORAGE_CONF)).get("storage", {})
-    except tomllib.TOMLDecodeError as error:
-        raise CommandExecutionError(f"{STORAGE_CONF}: {error}") from error
-    return Path(storage.get("graphroot") or GRAPH_ROOT)
+def _named(name, places):
+    if places is None:
+        raise CommandExecutionError("where Podman keeps its images and secrets cannot be told: see storage.conf")
+    return [place for place in places if Path(place).name == name]
 
 
 def _text(path):

@@ -10,6 +10,7 @@ import json
 SECRETS = "/var/lib/rick-infra/secrets"
 PRIVATE_ROOT = "/run/rick-infra"
 HEALTH_START_PERIOD = 60  # seconds in which a failing check does not count against a container that starts
+STOP_MARGIN = 30  # seconds that Podman may take to remove a container, once its stop_timeout is over
 
 
 def units(entry, service):
@@ -31,9 +32,10 @@ def units(entry, service):
         {
             "kind": "network",
             "name": name,
-            "definition": {"Network": {"NetworkName": name, "Options": "isolate=true"}},
+            # strict: apart from Podman's default network, too.
+            "definition": {"Network": {"NetworkName": name, "Options": "isolate=strict"}},
         },
-        {"kind": "pod", "name": name, "definition": {"Pod": _pod(entry, service)}},
+        {"kind": "pod", "name": name, "definition": {"Pod": _pod(entry, service), **_order(service)}},
     ]
     for container, about in entry["containers"].items():
         made += _container(service, entry, container, about, {})
@@ -66,6 +68,11 @@ def files(entry, service):
     return [f"{name}.network", f"{name}.pod", *(f"{name}-{container}.container" for container in entry["containers"])]
 
 
+def _order(service):
+    """At boot nobody waits as a run does. It is an order only: what is needed need not run for this one to start."""
+    return {"Unit": {"After": service["after"]}} if service["after"] else {}
+
+
 def _pod(entry, service):
     name = service["name"]
     published = [f"127.0.0.1:{service['port']}:{entry['port']}"] if service["port"] else []
@@ -81,36 +88,29 @@ def _pod(entry, service):
 
 
 def _container(service, entry, container, about, service_section, further=None):
-    """A container, after the image that has to be fetched with credentials, if it has to."""
     name = f"{service['name']}-{container}"
-    image, images = about["image"], []
-    if about["registry_auth"]:
-        auth = f"{SECRETS}/{service['name']}.{about['registry_auth']}"
-        images = [
-            {
-                "kind": "image",
-                "name": name,
-                "definition": {"Image": {"Image": image, "AuthFile": auth}},
-            }
-        ]
-        image = f"{name}.image"
+    image = about["image"]
     way = service["ways"][container]
     definition = {
         "Container": {
             "ContainerName": name,
             "Pod": f"{service['name']}.pod",
             "Image": image,
-            **({} if images else {"Pull": "never" if image.startswith("localhost/") else about["pull"]}),
+            "Pull": "never" if image.startswith("localhost/") else about["pull"],
             **_what_runs(about),
             **_values("Environment", [_variable(*pair) for pair in service["environment"][container].items()]),
             **_values("Secret", _secrets(service, entry, container)),
             **_values("Volume", _volumes(service, entry, way)),
             **_containment(about),
             **_health(about["health"]),
-            **_values("PodmanArgs", _limits(about["resources"])),
+            **_values("PodmanArgs", [*_limits(about["resources"]), *_credentials(service, about)]),
             **(further or {}),
         },
-        "Service": {**service_section, "TimeoutStartSec": about["start_timeout"]},
+        "Service": {
+            **service_section,
+            "TimeoutStartSec": about["start_timeout"],
+            "TimeoutStopSec": about["stop_timeout"] + STOP_MARGIN,
+        },
     }
     made = {
         "kind": "container",
@@ -119,7 +119,7 @@ def _container(service, entry, container, about, service_section, further=None):
         "user": service["name"] if about["user"] == "service" else None,
         "socket_groups": _socket_groups(service, way),
     }
-    return [*images, made]
+    return [made]
 
 
 def _what_runs(about):
@@ -163,6 +163,12 @@ def _health(health):
 def _limits(resources):
     options = {"memory": "memory", "cpus": "cpus", "pids-limit": "pids"}
     return [f"--{option}={resources[key]}" for option, key in options.items() if resources[key] is not None]
+
+
+def _credentials(service, about):
+    """Not by an image unit: before Podman 5.6 that asks the registry at each boot, and stops the service without it."""
+    secret = about["registry_auth"]
+    return [f"--authfile={SECRETS}/{service['name']}.{secret}"] if secret else []
 
 
 def _secrets(service, entry, container):

@@ -155,8 +155,9 @@ def test_a_member_cannot_replace_a_socket_and_collect_what_clients_send(main, mo
         main.sh("chmod 2750 /run/valkey")
 
 
-def test_a_neighbour_cannot_reach_the_pods_address(main):
-    """Each service has an isolated network: forged identity headers need a way in first."""
+@pytest.mark.parametrize("network", ["q-neighbour", "podman"])
+def test_a_neighbour_cannot_reach_the_pods_address(main, network):
+    """Each service has an isolated network, also from Podman's default one: forged headers need a way in first."""
     address = main.sh(
         "podman inspect $(podman pod inspect notes --format '{{.InfraContainerID}}')"
         " --format '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}'"
@@ -168,7 +169,7 @@ def test_a_neighbour_cannot_reach_the_pods_address(main):
         "except OSError: print('not reached')\n"
     )
     try:
-        command = ["podman", "run", "--rm", "--network=q-neighbour", "--entrypoint=python3", "localhost/notes:1"]
+        command = ["podman", "run", "--rm", f"--network={network}", "--entrypoint=python3", "localhost/notes:1"]
         assert main.run(*command, "-c", script, address).stdout.strip() == "not reached"
         inside = ["podman", "exec", "notes-web", "python3", "-c", script, "127.0.0.1"]
         assert main.run(*inside).stdout.strip() == "reached"

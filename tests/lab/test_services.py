@@ -2,7 +2,11 @@
 The life of a service, by its entry alone: added, changed, taken back, stopped, removed.
 """
 
+import base64
+import json
+
 import pytest
+from machine import eventually
 
 ENTRY = {
     "image": "localhost/hello:1",
@@ -12,6 +16,7 @@ ENTRY = {
     "site": "wiki.example.test",
     "env": {"GREETING": 'hostile: "$HOME" %n {braces} ü'},
 }
+AUTH = base64.b64encode(b"somebody:registry-password").decode()  # what doubles/registry.py takes
 FILE = "/etc/rick-infra/services/wiki.yaml"
 NOTES = "notes-web.service"
 
@@ -25,6 +30,46 @@ def host(main_machine):
     main_machine.converge()
     main_machine.run("rm", FILE)
     assert main_machine.apply().changed == set()
+
+
+# Every field that reaches a unit, and one unit of each kind. Nothing of it is started.
+EVERYTHING = {
+    "image": "registry.example.test/app:1",
+    "registry_auth": "registry",
+    "pull": "newer",
+    "env": {"PLAIN": "1", "QUOTED": 'a "b" $c %d', "KEY": "{secret.key}"},
+    "user": "service",
+    "health": {"path": "/", "timeout": "1min"},
+    "resources": {"memory": "64M", "cpus": 0.5, "pids": 50},
+    "tmpfs": ["/tmp", "/var/cache/app"],
+    "read_only": True,
+    "new_privileges": False,
+    "stop_signal": "SIGINT",
+    "stop_timeout": "5min",
+    "start_timeout": "10min",
+    "needs": ["notes"],
+    "containers": {
+        "web": {"command": ["serve", "100%", "$HOME", 'say "x"'], "entrypoint": ["/bin/run"]},
+        "worker": {
+            "image": "localhost/hello:1",
+            "user": 33,
+            "capabilities": ["CHOWN"],
+            "sockets": "private",
+            "health": {"command": ["check", "it's"], "interval": "5s", "command_timeout": "2s", "retries": 2},
+        },
+    },
+    "init": {"command": ["migrate"]},
+    "timers": {"clean": {"schedule": "daily", "command": ["clean"], "persistent": False}},
+    "shm_size": "64M",
+    "port": 8080,
+    "publish": [{"port": 53, "host_port": 5353, "address": "127.0.0.2", "protocol": "udp"}],
+    "postgres": True,
+    "valkey": True,
+    "secrets": {"registry": True, "key": {"mount": "/run/key"}},
+    "volumes": {"data": "/data", "shared": {"path": "/shared", "read_only": True}},
+    "binds": [{"source": "/srv", "path": "/media"}],
+    "allow_binds": True,
+}
 
 
 def page(host):
@@ -94,3 +139,60 @@ def test_a_stopped_service_runs_nothing_and_comes_back(host):
     host.declare("wiki", ENTRY)
     host.converge()
     assert "hostile" in page(host)
+
+
+def test_the_real_generator_accepts_every_kind_of_unit_that_an_entry_can_make(host):
+    host.declare("everything", EVERYTHING)
+    try:
+        plan = host.apply(test=True)
+        assert plan.failed == {}
+        planned = plan.states["Service everything has its pod"]["changes"]
+        units = {thing.rpartition(".")[0] for thing in planned if thing.endswith(".service")}
+        names = ("network", "pod", "web", "worker", "init", "clean")
+        assert units == {f"everything-{name}" for name in names}
+    finally:
+        host.run("rm", "/etc/rick-infra/services/everything.yaml")
+
+
+@pytest.fixture
+def registry(host):
+    """A registry on the machine that has one image and wants a password; the credentials are in /root/auth.json."""
+    host.run("podman", "push", "--quiet", "--format=v2s2", "localhost/hello:1", "dir:/root/registry")
+    host.write(
+        "/etc/containers/registries.conf.d/99-test.conf", '[[registry]]\nlocation = "127.0.0.1:5000"\ninsecure = true\n'
+    )
+    host.write("/root/auth.json", json.dumps({"auths": {"127.0.0.1:5000": {"auth": AUTH}}}))
+    host.run("chmod", "600", "/root/auth.json")
+    host.run(
+        "systemd-run",
+        "--unit=registry",
+        "python3",
+        "/srv/rick-infra/tests/doubles/registry.py",
+        "5000",
+        "/root/registry",
+    )
+    asked = ["python3", "-c", "import socket; socket.create_connection(('127.0.0.1', 5000))"]
+    eventually(lambda: host.run(*asked, check=False).returncode == 0, 30, "the registry listens")
+    yield "127.0.0.1:5000/example/hello:1"
+    host.declare("closed", {"state": "absent", "data": "delete"})
+    host.converge()
+    host.run("rm", "/etc/rick-infra/services/closed.yaml")
+    host.sh(
+        "systemctl stop registry; rm -r /root/registry /root/auth.json /etc/containers/registries.conf.d/99-test.conf"
+    )
+
+
+def test_an_image_behind_a_password_is_fetched_with_the_services_credentials(host, registry):
+    assert host.run("podman", "pull", "--quiet", registry, check=False).returncode != 0
+    host.declare(
+        "closed",
+        {
+            "image": registry,
+            "registry_auth": "registry",
+            "secrets": {"registry": {"file": "/root/auth.json"}},
+            "port": 8080,
+            "health": "/",
+        },
+    )
+    host.converge()
+    assert registry in host.run("podman", "ps", "--format={{.Image}}").stdout.split()

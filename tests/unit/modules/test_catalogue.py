@@ -300,11 +300,11 @@ def test_orphans_are_asked_of_those_who_know(host, monkeypatch):
             "valkey_instance.list": lambda: [{"name": "gone", "declared": False, "data": True}],
             "private_socket.list": lambda: [{"name": "gone", "unit": "rick-private-gone-valkey"}],
             "caddy.sites": lambda: [{"service": "gone"}, {"service": None}],
+            "quadlet_live.secrets": lambda: {"gone.token": 1},
             "quadlet_live.declared": lambda: {"gone.pod": {"owner": "gone"}, "other.pod": {"owner": None}},
         }
     )
     utils = {
-        "quadlet_podman.secrets": lambda: {"gone.token": 1},
         "pod_timers.present": lambda: {"gone-clean.timer": "gone", "notes-clean.timer": "notes"},
         "catalogue_host.secret_files": lambda: ["gone.token", "notes.valkey"],
         "catalogue_host.homes": lambda: ["gone", "notes"],

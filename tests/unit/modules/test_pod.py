@@ -195,25 +195,7 @@ def test_an_image_that_podman_would_look_for_at_the_start_is_fetched_before(note
     pod.declare("notes", [*changed(Image="registry.test/x:1", Pull=policy), CLEANUP], TIMERS)
     notes.done.clear()
     pod.start("notes", FILES)
-    assert notes.done[0] == ("pull", "registry.test/x:1")
-
-
-@pytest.mark.parametrize(
-    ("policy", "here", "goes_on"), [("newer", True, True), ("newer", False, False), ("always", True, False)]
-)
-def test_a_registry_that_is_away_matters_if_its_image_is_needed(notes, policy, here, goes_on):
-    pod.declare("notes", [*changed(Image="registry.test/x:1", Pull=policy), CLEANUP], TIMERS)
-    if here:
-        notes.images["registry.test/x:1"] = "here"
-    notes.registry = False
-    notes.done.clear()
-    if goes_on:
-        pod.start("notes", FILES)
-        assert notes.done
-    else:
-        with pytest.raises(CommandExecutionError, match="no route"):
-            pod.start("notes", FILES)
-        assert notes.done == []
+    assert notes.done[0] == ("pull", "registry.test/x:1", policy, None)
 
 
 def test_the_database_of_that_name_is_dumped_before_another_image_meets_it(notes):

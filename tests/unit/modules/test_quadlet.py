@@ -292,7 +292,7 @@ def test_an_image_from_a_registry_is_fetched_before_anything_is_stopped(notes):
     declare("container", "notes-web", definition)
     notes.done.clear()
     quadlet.apply(["notes.pod"])
-    assert notes.done[0] == ("pull", "registry.test/y:1")
+    assert notes.done[0] == ("pull", "registry.test/y:1", "missing", None)
 
 
 def test_a_unit_that_does_not_start_is_an_error(notes):
@@ -425,3 +425,25 @@ def test_a_text_can_be_checked_before_it_is_written(host):
     assert quadlet.check("notes.pod", quadlet.render("pod", "notes", POD))["passed"]
     host.refused["notes.pod"] = "no"
     assert quadlet.check("notes.pod", quadlet.render("pod", "notes", POD))["errors"] == ['converting "notes.pod": no']
+
+
+def test_a_file_of_somebody_else_that_cannot_be_read_concerns_nobody(notes):
+    (notes.folder / "theirs.container").write_text("[Container]\nImage=x\\")
+    assert quadlet.pending(["notes.pod"]) == {}
+    assert "theirs.container" in live.declared()
+
+
+def test_what_a_unit_logged_shows_no_secret_and_commands_no_terminal(notes):
+    definition = {"Container": {"Image": "localhost/x:1", "Pod": "notes.pod", "Secret": "key,type=env"}}
+    notes.store("key", b"s3cret-value")
+    declare("container", "notes-web", definition)
+
+    def act(_verb, services, _wait=True):
+        if services:
+            raise CommandExecutionError("Job failed.\nits key is s3cret-value\x1b[2J")
+
+    notes.utils["units.act"] = act
+    with pytest.raises(CommandExecutionError, match="Job failed") as raised:
+        quadlet.apply(["notes.pod"])
+    assert "s3cret-value" not in str(raised.value)
+    assert "\x1b" not in str(raised.value)

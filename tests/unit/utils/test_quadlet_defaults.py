@@ -87,7 +87,14 @@ def test_a_container_waits_for_its_daemon_and_does_not_restart_with_it():
     assert not unit.has("Unit", "Requires")
 
 
-@pytest.mark.parametrize("kind", ["volume", "network", "image"])
+@pytest.mark.parametrize("kind", ["volume", "network"])
 def test_nothing_is_added_to_what_is_made_once(kind):
     unit = quadlet_text.unit(kind, {kind.capitalize(): {"GlobalArgs": "x"}})
     assert defaults.complete(unit) is unit
+
+
+def test_an_image_may_take_as_long_as_any_other_pull_and_not_for_ever():
+    image = {"Image": {"Image": "registry.example.org/app:1"}}
+    assert int(defaults.complete(quadlet_text.unit("image", image)).last("Service", "TimeoutStartSec")) >= 1800
+    own = {**image, "Service": {"TimeoutStartSec": 5}}
+    assert defaults.complete(quadlet_text.unit("image", own)).values("Service", "TimeoutStartSec") == ["5"]

@@ -8,6 +8,7 @@ from tree import load
 schema = load("utils", "catalogue_schema")
 catalogue = load("utils", "catalogue_resolve")
 service_units = load("utils", "service_units")
+text = load("utils", "quadlet_text")
 
 HOST = {
     "postgresql": {"unit": "postgresql@17-main.service"},
@@ -16,10 +17,12 @@ HOST = {
 }
 
 
-def units(**data):
+def units(*others, **data):
+    """The units of the service notes; of others, the catalogue has a name and their containers."""
     entry, problems = schema.complete({"image": "localhost/app:1", **data})
     assert not problems
-    services, problems = catalogue.resolve({"notes": entry}, HOST)
+    entries = {name: schema.complete({"image": "localhost/app:1", **about})[0] for name, about in others}
+    services, problems = catalogue.resolve({"notes": entry, **entries}, HOST)
     assert not problems
     return {f"{one['name']}.{one['kind']}": one for one in service_units.units(entry, services["notes"])}
 
@@ -31,7 +34,7 @@ def web(**data):
 def test_a_service_has_a_network_of_its_own_and_a_port_on_loopback():
     made = units(port=8080)
     assert list(made) == ["notes.network", "notes.pod", "notes-web.container"]
-    assert made["notes.network"]["definition"]["Network"]["Options"] == "isolate=true"
+    assert made["notes.network"]["definition"]["Network"]["Options"] == "isolate=strict"
     assert made["notes.pod"]["definition"]["Pod"]["PublishPort"] == ["127.0.0.1:20001:8080"]
 
 
@@ -116,16 +119,38 @@ def test_containers_share_what_is_said_at_the_top():
     assert worker["PodmanArgs"] == ["--memory=64M"]
 
 
-def test_an_image_behind_a_login_is_fetched_by_a_unit_of_its_own():
-    made = units(
-        image="registry.example.org/app:1", registry_auth="registry", secrets={"registry": {"file": "/root/auth"}}
+def test_an_image_behind_a_login_is_fetched_with_the_services_credentials():
+    container = web(
+        image="registry.example.org/app:1",
+        registry_auth="registry",
+        secrets={"registry": {"file": "/root/auth"}},
+        pull="newer",
+        resources={"memory": "64M"},
     )
-    # Debian 13's Quadlet refuses a unit that has Policy=.
-    assert made["notes-web.image"]["definition"]["Image"] == {
-        "Image": "registry.example.org/app:1",
-        "AuthFile": "/var/lib/rick-infra/secrets/notes.registry",
+    assert (container["Image"], container["Pull"]) == ("registry.example.org/app:1", "newer")
+    assert container["PodmanArgs"] == ["--memory=64M", "--authfile=/var/lib/rick-infra/secrets/notes.registry"]
+
+
+def test_a_container_has_its_whole_stop_timeout():
+    """systemd's own would be 90 s, and it kills Podman then."""
+    service = units(stop_timeout="10min")["notes-web.container"]["definition"]["Service"]
+    assert service["TimeoutStopSec"] > 600
+
+
+def test_what_a_service_needs_starts_before_it_at_boot_too():
+    wiki = ("wiki", {"containers": {"web": {}, "worker": {}}})
+    assert units(wiki, needs="wiki")["notes.pod"]["definition"]["Unit"] == {
+        "After": ["wiki-web.service", "wiki-worker.service"]
     }
-    assert made["notes-web.container"]["definition"]["Container"]["Image"] == "notes-web.image"
+
+
+def test_that_order_is_no_reason_to_restart():
+    wiki = ("wiki", {})
+    with_order, without = (
+        text.unit("pod", units(wiki, **needs)["notes.pod"]["definition"]) for needs in ({"needs": "wiki"}, {})
+    )
+    assert with_order.text() != without.text()
+    assert with_order.digest() == without.digest()
 
 
 def test_init_and_timers_run_once():
