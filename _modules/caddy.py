@@ -188,7 +188,7 @@ def site_differences(name, site, check=True):
     files = _planned_files()
     diff = _diff(file, files.get(file), text)
     if not diff:
-        access = _access(path) if file not in __context__.get(PLANNED, {}) else {}
+        access = _access(path) if file not in _planned() else {}
         return {path: access} if access else {}
     if isinstance(site.get("tls"), dict):
         with _about(name):
@@ -250,7 +250,7 @@ def site_remnants(name):
     """
     file = __utils__["caddy_files.site"](name)
     path = __utils__["caddy_files.path"](file)
-    text = __context__.get(PLANNED, {}).get(file, __utils__["textfile.read"](path))
+    text = _planned().get(file, __utils__["textfile.read"](path))
     if text is None or __utils__["caddy_site.owner"](text) != name:
         return {}
     _plan({file: None})
@@ -327,6 +327,7 @@ def _change(changed, needs_caddy):
         elif __utils__["textfile.read"](path) != text:
             __utils__["textfile.write"](path, text)
             _own(path)
+    __context__.pop(PLANNED, None)  # the files tell now
     _remember(files, configuration)
 
 
@@ -339,7 +340,11 @@ def _check_main(configuration):
 
 def _planned_files():
     """The files, as they will be when this state runs: in a plan, earlier ones have changed some."""
-    return _with(__utils__["caddy_files.read_all"](), __context__.get(PLANNED, {}))
+    return _with(__utils__["caddy_files.read_all"](), _planned())
+
+
+def _planned():
+    return __context__.get(PLANNED, {}) if __opts__.get("test") else {}
 
 
 def _plan(changed):

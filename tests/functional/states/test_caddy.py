@@ -53,8 +53,8 @@ def admin(apply, virgin, modules, text, monkeypatch):
 
 def test_on_a_virgin_host_all_is_planned_and_nothing_is_there(apply, virgin, text):
     assert apply("caddy.configuration_present", test=True, name="x", text=text)["result"] is None
-    assert apply("caddy.site_present", test=True, name="notes", site=SITE)["result"] is None
     assert apply("caddy.site_absent", test=True, name="notes")["changes"] == {}
+    assert apply("caddy.site_present", test=True, name="notes", site=SITE)["result"] is None
     assert list(virgin.iterdir()) == []
 
 
