@@ -93,8 +93,8 @@ class Host:
         kind = "pod" if service.endswith("-pod.service") else "container"
         return load("utils", "quadlet_text").parse(kind, text.replace("[X-", "["), "").service()
 
-    def pull(self, name):
-        self.done.append(("pull", name))
+    def pull(self, *arguments):
+        self.done.append(("pull", *arguments))
 
     def tag(self, identity, name):
         self.images[name] = identity

@@ -197,7 +197,7 @@ def test_those_that_need_none_come_first_and_each_after_those_it_needs():
 
 
 def test_roles_of_the_tree_itself_are_no_readers():
-    own = [load("modules", "postgresql_password").group(), load("modules", "postgres_tenant").RESTORER]
+    own = [load("modules", "postgresql_password").group(), load("utils", "postgres_dumps").RESTORER]
     found = told(a={"postgres": {"readonly_roles": own}})
     assert [text.partition(": ")[0] for text in found] == [f"a:postgres:readonly_roles:{number}" for number in (0, 1)]
 
