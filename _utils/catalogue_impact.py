@@ -56,7 +56,7 @@ def of_key(path, data, service, services):
         return _answer(service, [], services, WITHOUT_RESTART[key])
     if key in OF_THE_POD:
         # The port on the host is what Caddy is told.
-        site = bool(service["site"]) and key in ("port", "host_port", "state")
+        site = bool(service["site"]) and key in ("host_port", "state")
         return _answer(service, all_, services, "the pod, and so all its containers", site)
     if key == "site":
         concerned = _using(("{site.",), data, service) if rest[:1] in ([], ["domains"]) else []
@@ -88,7 +88,8 @@ def _health(rest, data, service, services):
     told = data.get("health")
     by_path = rest[:1] == ["path"] or isinstance(told, str) or (isinstance(told, dict) and "path" in told and not rest)
     if by_path:
-        return _answer(service, [], services, "the run asks there", site=bool(service["site"]))
+        # Caddy is told of the path only where a login has to leave it open.
+        return _answer(service, [], services, "the run asks there", site=bool((service["site"] or {}).get("login")))
     return _answer(service, _containers(service), services, "the containers, whose check is part of them")
 
 

@@ -25,11 +25,6 @@ CAUSES = (
         "capabilities: names as in capabilities(7), such as CHOWN",
     ),
     (
-        r"opening file `(memory|cpu|pids)\.",
-        "this host's kernel limits no such thing (a kernel parameter, or a container around the host)",
-        "take resources out, or have the host's control groups changed",
-    ),
-    (
         r"exec format error",
         "the image was made for another kind of processor",
         "image: one that is made for this host's",
@@ -44,6 +39,11 @@ CAUSES = (
         r"out of memory|oom-kill|\boom\b|cannot allocate memory|memoryerror|java\.lang\.outofmemoryerror",
         "it needs more memory than it may have",
         "resources: {memory: ...}",
+    ),
+    (
+        r"opening file .?(memory|pids|cpu|cpuset|io)\..*(no such file|not found)|requested cgroup controller",
+        "this host's kernel does not limit that (a kernel parameter such as cgroup_enable=memory, or a container around)",
+        "take resources out, or have the host's control groups changed",
     ),
     (
         r"address already in use|port is already allocated|\bEADDRINUSE\b",
@@ -109,13 +109,17 @@ CAUSES = (
     (r"start-limit-hit", "it failed too often in a short time", "what it logged before"),
 )
 NOISE = re.compile(
-    r"\S+: Killing process \d+ \((conmon|podman)\) with signal|"
     r"conmon [0-9a-f]+ <|\d{4}-\d\d-\d\d \S+ \S+ \S+ m=\+\S+ (container|image|pod|volume|network|secret) |[0-9a-f]{64}$"
+    r"|\S+\.service: Killing process \d+ \("
 )
 RESULTS = {
     "oom-kill": "out of memory",
     "start-limit-hit": "start-limit-hit",
 }
+ENDED = (
+    re.compile(r"main process exited, code=|deactivated successfully.*\n.*scheduled restart job", re.IGNORECASE),
+    ("the program ends by itself", "command, entrypoint, env (it must stay in the foreground)"),
+)
 TIMED_OUT = ("it was not ready in time", "start_timeout (and health: {command: ...} if it has one)")
 UNREACHED = (
     "nothing answers on its port",
@@ -144,6 +148,9 @@ def likely(said, results=(), url=None):
     found = [(cause, switch) for pattern, cause, switch in CAUSES if re.search(pattern, text, re.IGNORECASE)]
     if "timeout" in results:
         found.append(TIMED_OUT)
+    ended, why = ENDED
+    if not found and ended.search(text):
+        found.append(why)
     if url is not None:
         found.append(ANSWERS.get(str(url)[:1], UNREACHED) if str(url).isdigit() else UNREACHED)
     return [f"{cause}; in its entry: {switch}" for cause, switch in dict.fromkeys(found)][:3]
@@ -151,7 +158,7 @@ def likely(said, results=(), url=None):
 
 def own_lines(text):
     """
-    Return the lines of a journal without what Podman and its monitor log of each start and end.
+    Return the lines of a journal without what Podman, its monitor and systemd log of each start and end.
 
     What a service wrote is shown on root's terminal, which must not obey it: characters that control are replaced.
     Long lines are cut. So secrets have to be blotted out before, not after.

@@ -66,6 +66,23 @@ def test_what_systemd_and_the_answer_say_leads_there_too(results, url, switch):
     assert any(switch in sentence for sentence in causes.likely("", results, url))
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "wiki-web.service: Main process exited, code=exited, status=1/FAILURE",
+        "x.service: Deactivated successfully.\nx.service: Scheduled restart job, restart counter is at 4.",
+    ],
+)
+def test_a_program_that_ends_without_a_word_is_said_to_end(said):
+    assert causes.likely(said) == [
+        "the program ends by itself; in its entry: command, entrypoint, env (it must stay in the foreground)"
+    ]
+
+
+def test_that_a_program_ended_is_not_said_where_it_told_why():
+    assert len(causes.likely("Read-only file system\nx.service: Main process exited, code=exited, status=1")) == 1
+
+
 def test_what_nobody_knows_has_no_likely_cause():
     assert causes.likely("hello") == []
 
@@ -88,11 +105,12 @@ def test_each_line_of_a_secret_counts_and_the_longer_value_first():
     assert text == "a: BEGIN **********\nb: **********"
 
 
-def test_what_podman_logs_of_itself_is_left_out():
+def test_what_podman_and_systemd_log_of_themselves_is_left_out():
     said = (
         "conmon 9f28bb91c534a53a36f7 <nwarn>: Failed to add inotify watch\n"
         "2026-11-24 00:21:27.987488216 +0000 UTC m=+0.063464399 container died f557 (image=x, name=y)\n"
         f"{'d4ad' * 16}\n"
+        "notes-web.service: Killing process 4298 (podman) with signal SIGKILL.\n"
         "\n"
         "Serving HTTP\n"
     )
