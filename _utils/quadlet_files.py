@@ -56,7 +56,7 @@ def file_name(kind, name):
         raise SaltInvocationError(
             f"unit name {name!r}: write letters, digits and _.- and begin with a letter or digit, as in 'notes-web'"
         )
-    if name.rpartition(".")[2] in SUFFIXES:
+    if "." in name and name.rpartition(".")[2] in SUFFIXES:
         raise SaltInvocationError(f"unit name {name!r}: leave the suffix out, the function {kind} adds .{kind}")
     return f"{name}.{kind}"
 

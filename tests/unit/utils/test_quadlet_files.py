@@ -43,6 +43,11 @@ def test_a_name_that_cannot_be_a_unit_is_refused(name):
         quadlet_files.file_name("container", name)
 
 
+@pytest.mark.parametrize("name", ["pod", "volume", "image"])
+def test_a_name_that_is_a_kind_is_a_name_like_any_other(name):
+    assert quadlet_files.file_name("network", name) == f"{name}.network"
+
+
 @given(st.text())
 def test_a_name_never_leads_out_of_the_folder(name):
     try:
