@@ -121,6 +121,9 @@ def _units(files):
             text = _state(state, reasons[file], busy)
             if there[file]["oneshot"] and state["ActiveState"] != "active":
                 text = f"{text}: the init container has not succeeded yet"
+            elif state["ActiveState"] == "activating" and (facts.get("starting") or facts.get("healthy") is False):
+                # systemd waits for the first success, and nothing of the failures is in the journal.
+                text = f"{text}: its health command has not succeeded yet"
             final = state["ActiveState"] == "failed" and state["SubState"] == "failed" and not busy
             found.append({"unit": service, "state": text, **({"final": True} if final else {})})
         elif busy:

@@ -97,7 +97,7 @@ CAUSES = (
         "image; registry_auth for a registry that wants credentials",
     ),
     (
-        r"health.?check|unhealthy",
+        r"health.?check|unhealthy|its health command has not succeeded",
         "its health command fails",
         "health: {command: ...} (try it: podman exec CONTAINER COMMAND)",
     ),

@@ -171,6 +171,30 @@ class Machine:
         """When the unit's process was started (it tells a restart from none)."""
         return int(self.sh(f"systemctl show -P ExecMainStartTimestampMonotonic {unit}"))
 
+    def invocations(self, *patterns):
+        """Which start of each unit it is that runs, by unit; a restart gives it another id."""
+        said = self.run("systemctl", "show", "--property=Id,InvocationID", *patterns).stdout
+        blocks = [dict(line.split("=", 1) for line in block.splitlines()) for block in said.strip().split("\n\n")]
+        return {block["Id"]: block["InvocationID"] for block in blocks if block}
+
+    def psql(self, service, sql, check=True):
+        """What a statement answers to the service's user, in the service's database."""
+        return self.run(
+            "runuser", "-u", service, "--", "psql", "-qAt", "-v", "ON_ERROR_STOP=1", "-c", sql, check=check
+        ).stdout.strip()
+
+    def valkey(self, service, commands, socket="/run/valkey/valkey.sock"):
+        """What Valkey answers to commands, one on each line, of the service's user."""
+        login = f"VALKEYCLI_AUTH=$(cat /var/lib/rick-infra/secrets/{service}.valkey); export VALKEYCLI_AUTH"
+        client = f"runuser -u {service} -- valkey-cli -s {socket} --user {service}"
+        # Clients of other versions read their own name for it.
+        return self.sh(f"{login}; export REDISCLI_AUTH=$VALKEYCLI_AUTH; {client}", text=commands)
+
+    def page(self, port):
+        """The text that a service answers with."""
+        script = f"import urllib.request as u; print(u.urlopen('http://127.0.0.1:{port}/', timeout=5).read().decode())"
+        return self.run("python3", "-c", script).stdout
+
     def http(self, path="/health", port=8080):
         """The status code that the example service answers with; 0 if nobody does."""
         script = (

@@ -72,12 +72,6 @@ EVERYTHING = {
 }
 
 
-def page(host):
-    return host.run(
-        "python3", "-c", "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8090/').read().decode())"
-    ).stdout
-
-
 def test_a_service_is_added_by_its_entry_alone_and_no_other_is_touched(host):
     before = host.started_at(NOTES)
     host.declare("wiki", ENTRY)
@@ -108,7 +102,7 @@ def test_a_change_that_does_not_become_healthy_is_taken_back_and_not_tried_again
     host.declare("wiki", {**ENTRY, "entrypoint": ["/bin/false"]})
     done = host.apply()
     assert "rolled back to the last healthy one" in done.failed["Service wiki is healthy"]
-    assert "hostile" in page(host)
+    assert "hostile" in host.page(ENTRY["host_port"])
     again = host.apply()
     assert set(again.failed) == {"Service wiki is as declared"}
     assert again.changed == set()
@@ -123,7 +117,7 @@ def test_a_mistake_in_an_entry_stops_the_services_and_not_the_infrastructure(hos
         done = host.apply()
         assert set(done.failed) == {"The catalogue is valid"}
         assert "did you mean 'database'?" in done.failed["The catalogue is valid"]
-        assert "hostile" in page(host)
+        assert "hostile" in host.page(ENTRY["host_port"])
     finally:
         host.declare("wiki", ENTRY)
 
@@ -138,7 +132,7 @@ def test_a_stopped_service_runs_nothing_and_comes_back(host):
     ]
     host.declare("wiki", ENTRY)
     host.converge()
-    assert "hostile" in page(host)
+    assert "hostile" in host.page(ENTRY["host_port"])
 
 
 def test_the_real_generator_accepts_every_kind_of_unit_that_an_entry_can_make(host):

@@ -41,6 +41,7 @@ causes = load("utils", "pod_causes")
         ('Error: "CAP_CHWON": unknown capability', "capabilities: names"),
         ("touch: /data/x: Permission denied", "owner: UID"),
         ("Error: crun: opening file `memory.max` for writing: No such file or directory", "take resources out"),
+        ("activating (start): its health command has not succeeded yet", "health: {command"),
     ],
 )
 def test_what_a_container_says_leads_to_the_key_that_changes_it(said, switch):
