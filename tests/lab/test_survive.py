@@ -51,6 +51,15 @@ def test_the_socket_keeps_its_owner_and_the_running_pod_its_way(main, daemon, ev
     assert main.apply().changed == set()
 
 
+def test_what_a_service_wrote_in_a_transaction_survives_a_restart_of_valkey(main):
+    """Valkey replays EXEC of its append-only file as its user ``default``, which therefore is off and may do all."""
+    assert main.valkey("notes", "MULTI\nSET notes:kept written\nEXEC\n").splitlines()[-1] == "OK"
+    main.run("systemctl", "restart", "valkey-server.service")
+    eventually(lambda: main.run("test", "-S", "/run/valkey/valkey.sock", check=False).returncode == 0, 30, "the socket")
+    assert main.valkey("notes", "GET notes:kept") == "written"
+    assert main.valkey("notes", "DEL notes:kept") == "1"
+
+
 @pytest.mark.parametrize("how", ["reboot", "power cut"])
 def test_after_a_boot_all_is_as_it_was_without_salt(main, how):
     if how == "reboot":
