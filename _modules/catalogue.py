@@ -279,7 +279,7 @@ def schema():
 
 def logs(name, lines=LINES):
     """
-    Return the last lines of the journal of a service's units, oldest first.
+    Return the last lines of the journal of a service's units, oldest first. Values of secrets are blotted out.
 
     lines
         How many, of all units together.
@@ -296,7 +296,8 @@ def logs(name, lines=LINES):
     units = [f"{one['name']}.service" for one in service["units"] if one["kind"] == "container"]
     units.append(f"{name}-pod.service")
     command = ["journalctl", "--no-pager", "--output=short-iso", f"--lines={lines}"]
-    return _run([*command, *(f"--unit={unit}" for unit in units)]).rstrip("\n")
+    said = _run([*command, *(f"--unit={unit}" for unit in units)]).rstrip("\n")
+    return __salt__["generation.without_secrets"](name, said)
 
 
 def exec_(name, command, container=None):

@@ -22,6 +22,7 @@ import json
 import shutil
 import time
 from pathlib import Path
+from urllib.parse import quote_from_bytes
 
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
@@ -282,7 +283,9 @@ def retry(name):
 
 def without_secrets(name, text):
     """
-    Return a text without the values of a service's secrets, those of now and those of its last healthy generation.
+    Return a text without the values of a service's secrets.
+
+    These are what Podman has, the last healthy generation, and what is declared: after a rollback they differ.
 
     CLI Example:
 
@@ -296,6 +299,11 @@ def without_secrets(name, text):
     values = list(__utils__["quadlet_podman.secret_values"](mine).values())
     stored = _read(name, HEALTHY) or {"secrets": {}}
     values += [base64.b64decode(value) for value in stored["secrets"].values()]
+    for secret in __utils__["secret_files.names"]():
+        if secret.startswith(f"{name}."):
+            value = __utils__["secret_files.read_exactly"](__salt__["secret.path"](secret)) or b""
+            # As it is, and as it is in URLs.
+            values += [value, quote_from_bytes(value.removesuffix(b"\n"), safe="").encode()]
     return __utils__["pod_causes.without"](text, values)
 
 

@@ -53,6 +53,7 @@ def host(monkeypatch):
         "catalogue_entries.only": lambda: state["only"],
         "catalogue_entries.remembered": lambda: state["memory"],
         "generation.refused": refused,
+        "generation.without_secrets": lambda name, text: text.replace(f"password of {name}", "***"),
         "secret.path": lambda name: f"/secrets/{name}",
         "postgresql.query": lambda sql, params: [
             {"context": "postmaster" if params == ["max_connections"] else "sighup"}
@@ -227,6 +228,11 @@ def test_impact_of_the_infrastructure(host, what, restarts, reloads, connected):
 def test_impact_of_an_unknown_setting_is_an_error(host):
     with pytest.raises(CommandExecutionError, match="did you mean 'max_connections'"):
         catalogue.impact("rick:postgresql:max_conections")
+
+
+def test_logs_show_no_secret_that_a_service_tells(host, commands):
+    commands[1]["stdout"] = "logged in with password of queue\n"
+    assert catalogue.logs("queue") == "logged in with ***"
 
 
 def test_logs_are_those_of_all_units_of_a_service(host, commands):
