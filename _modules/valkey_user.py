@@ -275,15 +275,34 @@ def readable(user, secret_file, keys, socket=None):
 
         salt-call valkey_user.readable notes /var/lib/rick-infra/secrets/notes.valkey '["wiki:x"]'
     """
+    return _as_user(user, secret_file, socket, lambda client: [key for key in keys if client.permits("EXISTS", key)])
+
+
+def lists_keys(user, secret_file, socket=None):
+    """
+    Return True if a user may list the names of keys (SCAN), to which the rules for keys do not apply.
+
+    Parameters and errors are those of ``valkey_user.readable``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call valkey_user.lists_keys notes /var/lib/rick-infra/secrets/notes.valkey
+    """
+    return _as_user(user, secret_file, socket, lambda client: client.permits("SCAN", "0", "MATCH", "*"))
+
+
+def _as_user(user, secret_file, socket, ask):
+    """What ``ask`` returns of a connection that the user's ids open and its password logs in."""
     password = __utils__["secret_files.read"](secret_file)
     if password is None:
         raise CommandExecutionError(f"valkey user {user}: there is no secret file {secret_file}")
-    socket = socket or __utils__["valkey_places.place"]()["socket"]
-    client = __utils__["valkey_server.client"](socket, user, password)
+    client = __utils__["valkey_server.client"](socket or __utils__["valkey_places.place"]()["socket"], user, password)
 
     def steps():
         client.open()
-        return [key for key in keys if client.permits("EXISTS", key)]
+        return ask(client)
 
     return __utils__["run_as.call"](user, steps, TIMEOUT)
 

@@ -90,6 +90,11 @@ def _foreign_keys(service, mine, foreign):
         let_in += __salt__["valkey_user.readable"](
             mine["user"], __salt__["secret.path"](mine["secret"]), keys, mine["socket"]
         )
+        asked_for = any(rule == "+scan" or rule.startswith("+@") for rule in mine["commands"])
+        if not asked_for and __salt__["valkey_user.lists_keys"](
+            mine["user"], __salt__["secret.path"](mine["secret"]), mine["socket"]
+        ):
+            let_in.append("the names of all keys (SCAN)")
     # At any other socket, the shared one too, the service has no business at all.
     for socket in dict.fromkeys(one["socket"] for one in foreign if one not in same):
         answer = __salt__["unix_socket.probe_user"](socket, service["account"]["user"])

@@ -196,6 +196,12 @@ class _Session(socketserver.StreamRequestHandler):
 
     def do_scan(self, cursor, _match, pattern, *_count):
         """As Valkey's: a key that is there all the time is told at least once, and some are told twice."""
+        # The last rule counts.
+        if [rule for rule in self.server.users[self.user] if rule in ("+@all", "+scan", "-scan")][-1:] in (
+            [],
+            ["-scan"],
+        ):
+            return b"-NOPERM User has no permissions to run the 'scan' command\r\n"
         found = sorted(key for key in self.held if _matches(pattern.decode("latin-1"), key.decode("latin-1")))
         early = [key for key in found if zlib.crc32(key) % 2]
         part = early if cursor == b"0" else [*early[:1], *(key for key in found if key not in early)]

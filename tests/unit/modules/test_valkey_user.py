@@ -443,6 +443,9 @@ def test_readable_names_the_keys_that_the_rules_let_through(host, server):
     assert users.readable(ME, path, [f"{ME}:x", "wiki:x"]) == [f"{ME}:x"]
     server.users[ME].append("~wiki:*")
     assert users.readable(ME, path, ["wiki:x"]) == ["wiki:x"]
+    assert not users.lists_keys(ME, path)
+    server.users[ME].append("+scan")
+    assert users.lists_keys(ME, path)
     (host.secrets / f"{ME}.valkey").write_text("not-the-password-at-all")
     with pytest.raises(CommandExecutionError, match="WRONGPASS"):
         users.readable(ME, path, ["wiki:x"])

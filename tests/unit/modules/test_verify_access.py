@@ -24,6 +24,7 @@ def service(name, **further):
             "secret": f"{name}.valkey",
             "socket": SHARED,
             "isolation": "prefix",
+            "commands": [],
         },
         **further,
     }
@@ -31,7 +32,14 @@ def service(name, **further):
 
 def instance(name):
     socket = f"/run/valkey-{name}/valkey.sock"
-    valkey = {"user": name, "prefix": "", "secret": f"{name}.valkey", "socket": socket, "isolation": "instance"}
+    valkey = {
+        "user": name,
+        "prefix": "",
+        "secret": f"{name}.valkey",
+        "socket": socket,
+        "isolation": "instance",
+        "commands": [],
+    }
     return service(name, valkey=valkey)
 
 
@@ -43,6 +51,7 @@ class Host:
         self.passwords = {}
         self.keys = {("notes", "notes:access"), ("wiki", "wiki:access")}
         self.sockets = set()  # user, path
+        self.scanning = set()
         self.reachable = []
         self.pids = {"notes-web": 11, "wiki-web": 12}
         self.user = None
@@ -66,6 +75,9 @@ class Host:
     def readable(self, user, _secret_file, keys, _socket):
         return [key for key in keys if (user, key) in self.keys]
 
+    def lists_keys(self, user, _secret_file, _socket):
+        return user in self.scanning
+
     def probe_user(self, path, user):
         allowed = (user, path) in self.sockets
         return {"outcome": "allowed" if allowed else "refused", "detail": "connected" if allowed else "denied"}
@@ -87,6 +99,7 @@ def host(monkeypatch):
         "secret.path": lambda name: f"/secrets/{name}",
         "valkey.round_trip": made.round_trip,
         "valkey_user.readable": made.readable,
+        "valkey_user.lists_keys": made.lists_keys,
         "unix_socket.probe_user": made.probe_user,
         "quadlet.running_containers": made.running,
     }
@@ -102,6 +115,14 @@ def host(monkeypatch):
     monkeypatch.setattr(verify_access, "__salt__", salt, raising=False)
     monkeypatch.setattr(verify_access, "__utils__", utils, raising=False)
     return made
+
+
+def test_who_may_list_all_keys_though_no_entry_says_so_is_found(host):
+    host.scanning = {"notes"}
+    assert "SCAN" in failures()["notes is refused at every other's keys"]
+    asked = service("notes")
+    asked["valkey"]["commands"] = ["+scan"]
+    assert failures(asked, service("wiki")) == {}
 
 
 def failures(*services):
