@@ -36,10 +36,10 @@ RESERVED_SECRETS = ("postgres", "valkey")
 DOMAIN = r"^(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 # No control characters, those of Unicode and its ends of lines included: each of these would begin another line.
 PATH = r"^/[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$"
-# Podman and Quadlet would take : and , for the beginning of options, and a quote or backslash away.
-MOUNT = r"^/[^\x00-\x1f\x7f-\x9f\u2028\u2029:,\x22'\\]*$"
+# Podman separates with colons and commas; systemd and Quadlet have ideas about the rest, and about a space at the end.
+MOUNT = r"^/[^\x00-\x1f\x7f-\x9f\u2028\u2029:,\"'`$%\\]*[^\x00-\x20\x7f-\xa0\u2028\u2029:,\"'`$%\\]$"
 # As it stands in a URL and, unquoted, in a Caddyfile.
-URL_PATH = r"^/[!$-&(-Z\[\]^_a-z|~]*$"
+URL_PATH = r"^/[A-Za-z0-9/._~!$&()*+,;=:@%?-]*$"
 CADDY_FILE = r"^/[^\x00-\x1f\x7f-\x9f\u2028\u2029\x22`{}\\]+$"
 PART_NAME = r"^[a-z][a-z0-9-]{0,30}$"
 LINE = r"^[^\x00-\x1f\x7f]*$"
@@ -71,7 +71,7 @@ BODY_SIZE = r"^[1-9][0-9]*([kKMG]i?B)?$"
 FORMS = {
     DOMAIN: "a domain: lower-case letters, digits, dashes and dots, such as app.example.org",
     PATH: "an absolute path on one line",
-    MOUNT: "an absolute path on one line without : , quotes and \\",
+    MOUNT: "an absolute path without any of : , \" ' ` $ % \\, and without a space at its end",
     URL_PATH: "a path of a URL: ASCII without spaces, quotes, braces, # and \\; others are written as %20 and so on",
     CADDY_FILE: "the absolute path of a file, on one line without quotes, braces and \\",
     PART_NAME: "a name: lower-case letters, digits and dashes, beginning with a letter, 31 at most",
@@ -121,6 +121,14 @@ def _words(value):
         except ValueError as error:
             raise ValueError(f"{value!r} is not a command line: {error}") from error
     return value
+
+
+def _fit_for_exec(words):
+    """Quadlet ends a command at an empty word; at a semicolon, systemd would run the rest by itself, on the host."""
+    for number, word in enumerate(words, 1):
+        if word in ("", ";"):
+            raise ValueError(f"word {number}, {word!r}, ends a command for systemd; write all of it to entrypoint")
+    return words
 
 
 def _one_or_many(value):
@@ -276,7 +284,9 @@ class Container(Model):
     registry_auth: SecretName | None = Field(
         None, description="Name of the secret with the credentials for the registry, as in containers-auth.json(5)."
     )
-    command: Words | None = Field(None, description="Command instead of the image's: a list, or one line.")
+    command: Annotated[Words, AfterValidator(_fit_for_exec)] | None = Field(
+        None, description="Command instead of the image's: a list, or one line."
+    )
     entrypoint: Words | None = Field(None, description="Entry point instead of the image's.")
     env: Environment = Field(
         default_factory=dict,

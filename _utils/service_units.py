@@ -143,7 +143,7 @@ def _containment(about):
         "DropCapability": "all",
         **_values("AddCapability", [one.removeprefix("CAP_") for one in about["capabilities"]]),
     }
-    return {**found, **_values("Tmpfs", about["tmpfs"])}
+    return {**found, **_values("Tmpfs", map(_literal, about["tmpfs"]))}
 
 
 def _health(health):
@@ -175,7 +175,7 @@ def _secrets(service, entry, container):
     name = service["name"]
     mounted = [
         # Whoever runs in the container may read it, whatever its uid there; on the host only root can.
-        f"{name}.{secret},type=mount,target={_literal(about['mount'])},mode=0444"
+        _quoted(f"{name}.{secret},type=mount,target={about['mount']},mode=0444")
         for secret, about in entry["secrets"].items()
         if about["mount"]
     ]
@@ -211,12 +211,18 @@ def _socket_groups(service, way):
 
 
 def _values(key, values):
-    return {key: list(values)} if values else {}
+    values = list(values)
+    return {key: values} if values else {}
 
 
 def _variable(name, value):
-    # Only plain values come here (catalogue_resolve.PLAIN): a space is all that takes quotes.
-    return f'"{name}={value}"' if " " in value else f"{name}={value}"
+    # Only plain values come here (catalogue_resolve.PLAIN).
+    return _quoted(f"{name}={value}")
+
+
+def _quoted(word):
+    """A word in which a space is all that takes quotes: entries may say no more there (catalogue_schema.MOUNTED)."""
+    return f'"{word}"' if " " in word else word
 
 
 def _literal(text):
@@ -227,4 +233,5 @@ def _literal(text):
 def _word(word):
     """A word of a command line as systemd reads it (systemd.syntax(7), Quoting)."""
     escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t")
+    escaped = "".join(one if one.isprintable() else f"\\U{ord(one):08x}" for one in escaped)
     return f'"{_literal(escaped)}"'

@@ -127,6 +127,41 @@ def test_an_image_with_a_fixed_version_is_accepted(image):
     assert complete(image=image)["image"] == image
 
 
+@pytest.mark.parametrize(
+    "path",
+    ["a", "/", "/a:U", "/a,mode=0", "/%n", "/$HOME", "/a\\", "/a ", '/"', "/'", "/`", "/a\nb", "/a\x85", "/\u2028a"],
+)
+def test_a_path_that_podman_or_systemd_would_read_otherwise_is_refused(path):
+    fields = {
+        "tmpfs:0": {"tmpfs": [path]},
+        "volumes:data:path": {"volumes": {"data": path}},
+        "secrets:a:mount": {"secrets": {"a": {"mount": path}}},
+        "binds:0:source": {"allow_binds": True, "binds": [{"source": path, "path": "/x"}]},
+        "binds:0:path": {"allow_binds": True, "binds": [{"source": "/x", "path": path}]},
+    }
+    assert [problems(**entry) for entry in fields.values()] == [{field} for field in fields]
+
+
+@pytest.mark.parametrize("path", ["/a", "/a b/ü", "/a;b", "/{a}", "/a=b#c", "/.x"])
+def test_any_other_path_is_taken(path):
+    assert complete(tmpfs=[path], volumes={"data": path})["tmpfs"] == [path]
+
+
+@pytest.mark.parametrize("path", ["/a b", "/ü", '/"', "/{x}", "/a\nb", "/`", "/\\"])
+def test_a_path_that_no_url_has_is_refused(path):
+    assert problems(port=80, health=path) == {"health:path"}
+    assert problems(port=80, site={"domains": ["a.example"], "public_paths": [path]}) == {"site:public_paths:0"}
+
+
+@pytest.mark.parametrize("word", ["", ";"])
+def test_a_word_that_ends_a_command_for_systemd_is_refused(word):
+    """What stands behind a semicolon would be run as root, and not in the container."""
+    assert problems(command=["run", word, "--all"]) == {"command"}
+    assert problems(init={"command": ["run", word]}) == {"init:command"}
+    assert complete(entrypoint=["run", word, "--all"])
+    assert complete(command=["run", ";;", "a;", " "])
+
+
 @pytest.mark.parametrize("image", ["app", "app:latest", "registry.example.org:5000/app", "ghcr.io/org/app:latest"])
 def test_an_image_that_changes_by_itself_must_be_asked_for(image):
     assert problems(image=image) == {"image"}

@@ -63,10 +63,17 @@ def test_each_default_has_a_switch():
         ('say "x"', '"say \\"x\\""'),
         ("back\\slash", '"back\\\\slash"'),
         ("a\nb", '"a\\nb"'),
+        ("a\r\u2028b", '"a\\U0000000d\\U00002028b"'),
     ],
 )
 def test_a_command_arrives_as_it_is_written(word, written):
     assert web(command=[word])["Exec"] == written
+
+
+def test_paths_in_the_container_arrive_as_they_are_written():
+    container = web(tmpfs=["/a b", "/c{d}"], secrets={"x": {"mount": "/a b"}})
+    assert container["Tmpfs"] == ["/a b", "/c{d}"]
+    assert container["Secret"] == ['"notes.x,type=mount,target=/a b,mode=0444"']
 
 
 def test_the_sockets_are_read_only():
