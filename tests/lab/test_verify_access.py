@@ -31,7 +31,8 @@ MADE_ANEW = "systemctl daemon-reload && systemctl restart notes-web.service"
 AT_DATABASES = [
     (f"{PSQL} 'GRANT CONNECT ON DATABASE notes TO PUBLIC'", "other is refused at every other database", "database"),
     (
-        f"sed -i '1i local all postgres peer map=bad' {HBA} && echo 'bad other postgres' >> {HBA[:-11]}pg_ident.conf"
+        f"sed -i '1i local all postgres peer map=bad' {HBA}"
+        f" && printf 'bad other postgres\\nbad postgres postgres\\n' >> {HBA[:-11]}pg_ident.conf"
         " && systemctl reload postgresql@17-main",
         "other is refused at every other database",
         "PostgreSQL believes the kernel and nobody else",
