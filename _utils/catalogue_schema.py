@@ -10,6 +10,7 @@ Importing this costs pydantic's 0.1 s, so it happens only when the catalogue has
 """
 
 import ipaddress
+import math
 import re
 import shlex
 from typing import Annotated, Any, Literal
@@ -39,12 +40,11 @@ PATH = r"^/[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$"
 # Podman separates with colons and commas; systemd and Quadlet have ideas about the rest, and about a space at the end.
 MOUNT = r"^/[^\x00-\x1f\x7f-\x9f\u2028\u2029:,\"'`$%\\]*[^\x00-\x20\x7f-\xa0\u2028\u2029:,\"'`$%\\]$"
 # As it stands in a URL and, unquoted, in a Caddyfile.
-URL_PATH = r"^/[A-Za-z0-9/._~!$&()*+,;=:@%?-]*$"
+URL_PATH = r"^/[A-Za-z0-9/._~!$&()*+,;=:@%?\[\]-]*$"
 CADDY_FILE = r"^/[^\x00-\x1f\x7f-\x9f\u2028\u2029\x22`{}\\]+$"
 PART_NAME = r"^[a-z][a-z0-9-]{0,30}$"
 LINE = r"^[^\x00-\x1f\x7f]*$"
 TEXT = r"^[^\x00]*$"
-WORD = r"^[^\x00\x0b-\x0d\x1c-\x1e\x85\u2028\u2029]*$"
 SIZE = r"^[1-9][0-9]*[bkmgBKMG]?$"
 CAPABILITY = (  # capabilities(7)
     r"^(CAP_)?(AUDIT_CONTROL|AUDIT_READ|AUDIT_WRITE|BLOCK_SUSPEND|BPF|CHECKPOINT_RESTORE|CHOWN|DAC_OVERRIDE"
@@ -77,7 +77,6 @@ FORMS = {
     PART_NAME: "a name: lower-case letters, digits and dashes, beginning with a letter, 31 at most",
     LINE: "one line of text",
     TEXT: "text without NUL characters",
-    WORD: "text without NUL characters and ends of lines other than \\n",
     SIZE: "a size, such as 512M or 1G",
     CAPABILITY: "a capability (capabilities(7)), such as NET_BIND_SERVICE",
     VARIABLE: "the name of a variable: letters, digits and _ . -, not beginning with a digit, 128 at most",
@@ -111,6 +110,8 @@ def _seconds(value):
 def _number(value):
     if isinstance(value, bool):
         raise ValueError(f"{'true' if value else 'false'} is not a number")
+    if isinstance(value, float) and math.isnan(value):
+        raise ValueError("nan is not a number")
     return value
 
 
@@ -201,9 +202,9 @@ Seconds = Annotated[
 ]
 Text = Annotated[str, StringConstraints(pattern=TEXT)]
 Words = Annotated[
-    list[Annotated[str, StringConstraints(pattern=WORD)]],
+    list[Annotated[str, StringConstraints(pattern=TEXT)]],
     BeforeValidator(_words),
-    _or({"type": "string"}, {"type": "array", "items": {"type": "string", "pattern": WORD}}),
+    _or({"type": "string"}, {"type": "array", "items": {"type": "string", "pattern": TEXT}}),
 ]
 Size = Annotated[
     str,

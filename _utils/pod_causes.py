@@ -42,7 +42,7 @@ CAUSES = (
     ),
     (
         r"opening file .?(memory|pids|cpu|cpuset|io)\..*(no such file|not found)|requested cgroup controller",
-        "this host's kernel does not limit that (a kernel parameter such as cgroup_enable=memory, or a container around)",
+        "this host's kernel does not limit that (boot with cgroup_enable=memory, or a container around)",
         "take resources out, or have the host's control groups changed",
     ),
     (
