@@ -32,6 +32,8 @@ TAG = "localhost/rick-infra/{service}/{container}:healthy"  # a name keeps an im
 DATABASES = ("postgres", "valkey")  # secrets that belong to a daemon as well
 SECRETS = "generation.secrets"
 COMPARED = ("files", "timers", "containers", "digests", "values", "ground")
+# What is in each file; one that lacks something was damaged, or written by another version of the tree.
+KEPT = {HEALTHY: {*COMPARED, "secrets"}, REFUSED: {"digest", "images", "secrets", "reason"}}
 # How each part of the ground is compared and put right, in the order in which they need each other.
 GROUND = {
     "account": ("account.differences", "account.create"),
@@ -494,9 +496,10 @@ def _read(name, file):
     """What is remembered; damaged memory is none."""
     text = __utils__["textfile.read"](str(_path(name, file)))
     try:
-        return json.loads(text) if text else None
+        found = json.loads(text) if text else None
     except ValueError:
         return None
+    return found if isinstance(found, dict) and KEPT[file] <= found.keys() else None
 
 
 def _write(name, file, content):

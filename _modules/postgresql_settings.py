@@ -150,6 +150,34 @@ def reload():
         time.sleep(POLL_INTERVAL)
 
 
+def reread(unit):
+    """
+    Have systemd tell the server to read its files, where its present access rules let nobody in to say so.
+
+    unit
+        The server's unit, for example ``postgresql@17-main.service``.
+
+    Raises CommandExecutionError with the server's words if Salt is not let in within 10 seconds.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call postgresql_settings.reread postgresql@17-main.service
+    """
+    __utils__["units.act"]("reload", [unit])
+    deadline = time.monotonic() + RELOAD_TIMEOUT
+    while True:
+        try:
+            __salt__["postgresql.server"]()
+        except CommandExecutionError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(POLL_INTERVAL)  # until the server has got round to it, see the deadline
+        else:
+            return True
+
+
 def restart(unit=None):
     """
     Restart the server, after its own program has found that it could start with the files.

@@ -274,7 +274,8 @@ def settings_applied(name, settings=(), unit=None):
     are read again; if a setting needs a restart, the server is restarted. A
     mistake in the files fails the state, naming file and line, and the server
     goes on as it is. No ``watch`` or ``onchanges`` is needed, and what a
-    killed run left is taken up by the next. A server that does not run yet has
+    killed run left is taken up by the next. Access rules that keep even Salt
+    out are read anew through systemd. A server that does not run yet has
     nothing to apply, since it reads the files at its start.
 
     name
@@ -285,12 +286,14 @@ def settings_applied(name, settings=(), unit=None):
         them, which outranks every file, is reset.
 
     unit
-        The server's unit. Default: by Debian's rule, ``postgresql@17-main.service`` for ``/etc/postgresql/17/main``.
+        The server's unit. Default: by Debian's rule, ``postgresql@17-main.service`` for ``/etc/postgresql/17/main``;
+        but a server that refuses Salt does not tell where that is.
 
     .. code-block:: yaml
 
         PostgreSQL runs with its settings:
           postgresql.settings_applied:
+            - unit: postgresql@17-main.service
             - require:
               - service: PostgreSQL runs
     """
@@ -322,9 +325,28 @@ def settings_applied(name, settings=(), unit=None):
         elif "files" in changes:
             __salt__["postgresql_settings.reload"]()
 
+    refused = _refusal()
+    let_in = {"access rules": {"old": refused, "new": "read anew"}} if refused else {}
+    if refused and __opts__["test"]:
+        return __utils__["results.planned"](name, let_in, "PostgreSQL refuses Salt, and would read its rules anew")
+    if refused:
+        try:
+            __salt__["postgresql_settings.reread"](unit)
+        except CommandExecutionError as error:
+            return __utils__["results.failed"](name, str(error))
     if _absent_for_a_plan():
         return __utils__["results.unchanged"](name, "No server runs yet; it will read its files when it starts")
-    return _converge(name, differences, apply, "The running server has its settings")
+    result = _converge(name, differences, apply, "The running server has its settings")
+    return {**result, "changes": {**let_in, **result["changes"]}}
+
+
+def _refusal():
+    """Why the server does not let Salt in, in its own words; None if it does, or does not run."""
+    try:
+        __salt__["postgresql.server"]()
+    except CommandExecutionError as error:
+        return str(error)
+    return None
 
 
 def _absent_for_a_plan():

@@ -78,6 +78,7 @@ PostgreSQL runs:
 PostgreSQL runs with its settings:
   postgresql.settings_applied:
     - settings: {{ postgresql.decided | json }}
+    - unit: {{ postgresql.unit }}
     - require:
       - daemon: PostgreSQL runs
 
