@@ -63,6 +63,14 @@ def test_what_alter_system_set_is_reset(main):
     assert main.verify()["PostgreSQL has no TCP listener"][0]
 
 
+def test_access_rules_that_keep_even_salt_out_are_put_right(main):
+    main.sh("echo 'local all all reject' > /etc/postgresql/17/main/pg_hba.conf; systemctl reload postgresql@17-main")
+    eventually(lambda: main.http() != 200, 30, "the example service notices")
+    run = main.converge()
+    assert {"PostgreSQL believes the kernel and nobody else", "PostgreSQL runs with its settings"} <= run.changed
+    main.healthy()
+
+
 def test_a_user_that_only_the_running_valkey_has_is_gone_after_the_next_run(main):
     """The ACL file is the only source of users. A line in it that no state declares stays: it is an administrator's."""
     administrator = "valkey-cli -s /run/valkey/valkey.sock --user rick-infra"

@@ -151,6 +151,27 @@ def test_a_reload_that_does_not_happen_is_an_error_that_points_to_the_log(server
         settings.reload()
 
 
+@pytest.mark.parametrize("refusals", [0, 2, 10_000])
+def test_rules_are_read_anew_through_systemd_until_salt_is_let_in(server, monkeypatch, refusals):
+    left = [refusals]
+
+    def ask():
+        left[0] -= 1
+        if left[0] >= 0:
+            raise CommandExecutionError("no pg_hba.conf entry")
+        return {"accepting": True}
+
+    monkeypatch.setitem(settings.__salt__, "postgresql.server", ask)
+    monkeypatch.setattr(settings, "RELOAD_TIMEOUT", 0.3)
+    monkeypatch.setattr(settings, "POLL_INTERVAL", 0.001)
+    if refusals > 100:
+        with pytest.raises(CommandExecutionError, match=r"pg_hba\.conf"):
+            settings.reread("postgresql@17-main.service")
+    else:
+        assert settings.reread("postgresql@17-main.service") is True
+    assert server.acts == [("reload", ["postgresql@17-main.service"])]
+
+
 @pytest.mark.parametrize("unit", [None, "postgresql@17-main.service"])
 def test_a_restart_is_preceded_by_the_programs_own_check(server, monkeypatch, unit):
     commands = []

@@ -30,10 +30,16 @@ class Host:
         self.status = {"errors": [], "unread": [], "pending_restart": [], "places": ["/etc/postgresql/17/main"]}
         self.acted, self.deaf, self.error = [], False, None
         self.overridden = set()
+        self.refuses = False
+
+    def server(self):
+        if self.refuses:
+            raise CommandExecutionError("no pg_hba.conf entry")
+        return {"accepting": self.accepting, "version": "17.6"}
 
     def functions(self):
         answers = {
-            "postgresql.server": lambda: {"accepting": self.accepting, "version": "17.6"},
+            "postgresql.server": self.server,
             "postgresql.clusters": lambda: self.clusters,
             "postgresql.role": lambda name: self.roles.get(name, {}),
             "postgresql.database": lambda name: self.databases.get(name, {}),
@@ -50,7 +56,7 @@ class Host:
             *("database_create", "database_alter", "database_grant", "database_drop"),
         ):
             answers[f"postgresql.{name}"] = self._acting(name)
-        for name in ("reload", "restart", "reset"):
+        for name in ("reload", "reread", "restart", "reset"):
             answers[f"postgresql_settings.{name}"] = self._acting(name)
         return answers
 
@@ -100,6 +106,9 @@ class Host:
 
     def reload(self):
         self.status["unread"] = []
+
+    def reread(self, unit):
+        self.refuses = False
 
     def reset(self, names):
         self.overridden -= set(names)
@@ -328,6 +337,22 @@ def test_what_alter_system_set_for_a_declared_setting_is_reset(apply, host):
     assert changes == {"ALTER SYSTEM": {"old": ["max_connections"], "new": []}}
     assert host.acted == ["reset", "reload"]
     assert host.overridden == {"log_statement"}
+
+
+def test_rules_that_keep_even_salt_out_are_read_anew(apply, host):
+    host.refuses = True
+    plan = apply("settings_applied", host, test=True)
+    assert (plan["result"], host.acted) == (None, [])
+    done = apply("settings_applied", host, test=False)
+    assert (done["result"], host.acted) == (True, ["reread"])
+    assert done["changes"] == plan["changes"] == {"access rules": {"old": "no pg_hba.conf entry", "new": "read anew"}}
+    assert apply("settings_applied", host, test=False)["changes"] == {}
+
+
+def test_rules_that_keep_salt_out_for_good_are_a_failure_in_the_servers_words(apply, host):
+    host.refuses, host.error = True, CommandExecutionError("no pg_hba.conf entry")
+    result = apply("settings_applied", host, test=False)
+    assert (result["result"], result["comment"]) == (False, "no pg_hba.conf entry")
 
 
 @pytest.mark.parametrize("unread", [[], ["/etc/postgresql/17/main/conf.d/50-rick-infra.conf"]])
