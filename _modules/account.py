@@ -332,9 +332,12 @@ def _processes(uid):
 
 def _named(kind, owner):
     """An owner as it is shown: by the first name that its number has, as far as there is one."""
-    known = {name: one["uid"] if kind == "users" else one for name, one in _database()[kind].items()}
-    number = known.get(owner) if isinstance(owner, str) else owner
-    return next((name for name, one in known.items() if one == number), str(owner))
+    database = _database()
+    number = owner
+    if isinstance(owner, str):
+        found = database[kind].get(owner)
+        number = found["uid"] if found and kind == "users" else found
+    return database["names"][kind].get(number, str(owner))
 
 
 def _shown(status):
@@ -357,7 +360,8 @@ def _database():
     """The accounts of this host; read again when somebody, we or another state, has changed them."""
     stamp = __utils__["account_database.stamp"]()
     if __context__.get(CONTEXT, {}).get("stamp") != stamp:
-        __context__[CONTEXT] = {"stamp": stamp, **__utils__["account_database.read"]()}
+        found = __utils__["account_database.read"]()
+        __context__[CONTEXT] = {"stamp": stamp, **found, "names": __utils__["account_database.names"](**found)}
     return __context__[CONTEXT]
 
 

@@ -5,6 +5,7 @@ One look at the files answers for all accounts, groups and memberships, which
 the name service could not do without a question for each.
 """
 
+import os
 from pathlib import Path
 
 from salt.exceptions import CommandExecutionError
@@ -28,7 +29,7 @@ def stamp():
     Raises CommandExecutionError if one is missing.
     """
     try:
-        states = [(Path(FOLDER) / file).stat() for file in FILES]
+        states = [os.stat(f"{FOLDER}/{file}") for file in FILES]  # noqa: PTH116 - asked often; Path takes three times as long
     except OSError as error:
         raise CommandExecutionError(f"{error.filename}: {error.strerror}") from error
     return [(state.st_ino, state.st_mtime_ns, state.st_size) for state in states]
@@ -71,6 +72,18 @@ def read():
             },
         )
     return {"users": users, "groups": groups}
+
+
+def names(users, groups):
+    """
+    Return ``{"users", "groups"}``: the first name that each number has, from what ``read`` returns.
+    """
+    found: dict = {"users": {}, "groups": {}}
+    for name, user in users.items():
+        found["users"].setdefault(user["uid"], name)
+    for name, gid in groups.items():
+        found["groups"].setdefault(gid, name)
+    return found
 
 
 def _lines(file, fields):

@@ -248,7 +248,7 @@ def test_a_service_that_was_never_refused_is_not(notes):
     assert generation.refused("notes", "d1") is None
 
 
-@pytest.mark.parametrize("damage", ["", "{", "no", "[]", "{\"files\": {}}"])
+@pytest.mark.parametrize("damage", ["", "{", "no", "[]", '{"files": {}}'])
 def test_damaged_memory_is_none(notes, damage):
     (generation.Path(generation.FOLDER) / "notes/healthy.json").write_text(damage)
     assert not generation.differs("notes", VALUES)
