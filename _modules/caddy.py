@@ -162,7 +162,7 @@ def configuration_apply(text):
     return True
 
 
-def site_differences(name, site, check=True):
+def site_differences(name, site, check=True, plan=True):
     """
     Return what would change for a site to be as given, ``{}`` if nothing.
 
@@ -171,6 +171,9 @@ def site_differences(name, site, check=True):
 
     check
         Whether Caddy is asked if it accepts a text that differs, which takes a process.
+
+    plan
+        Whether what comes later in a test run takes the site for changed.
 
     Raises SaltInvocationError for a site that cannot be, and
     CommandExecutionError for a certificate that cannot be used, for a file of
@@ -204,7 +207,8 @@ def site_differences(name, site, check=True):
     changes = {path: {"diff": diff}}
     for other, left in taken.items():
         changes[__utils__["caddy_files.path"](other)] = {"diff": _diff(other, files[other], left or "")}
-    _plan({**taken, file: text})
+    if plan:
+        _plan({**taken, file: text})
     return changes
 
 

@@ -203,10 +203,12 @@ def _refused(services):
     """What states would refuse further on."""
     sentence = __utils__["catalogue_errors.sentence"]
     functions = ("catalogue_checks.containers", "caddy_directives.statements", "valkey_acl.line")
-    rules = [*(__utils__[name] for name in functions), _opened]
+    rules = [__utils__[name] for name in functions]
     found, events = [], []
     for name, (entry, service) in services.items():
-        wrong = __utils__["catalogue_refusals.problems"](entry, service, *rules)
+        # Asked here: what runs in a util does not find the dunders of a module.
+        opened = {bind["source"]: _opened(bind["source"]) for bind in entry["binds"]}
+        wrong = __utils__["catalogue_refusals.problems"](entry, service, *rules, opened)
         found += [sentence(name, path, text) for path, text in wrong]
         events += [(name, path, event) for path, event in __utils__["catalogue_refusals.schedules"](entry)]
     unfit = __utils__["units.not_calendar"](list(dict.fromkeys(event for _, _, event in events)))

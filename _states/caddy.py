@@ -109,7 +109,7 @@ def site_acceptable(name, site):
                 upstream: 127.0.0.1:20123
     """
     try:
-        __salt__["caddy.site_differences"](name, site)
+        __salt__["caddy.site_differences"](name, site, plan=False)
     except (CommandExecutionError, SaltInvocationError) as error:
         return __utils__["results.failed"](name, str(error))
     return __utils__["results.unchanged"](name, f"Caddy has nothing against the site of service {name}")

@@ -29,7 +29,7 @@ def problems(entry, service, containers, statements, acl_line, opened):
         ``valkey_acl.line``.
 
     opened
-        Function that returns the directories of shared sockets that a path of the host leads to.
+        The directories of shared sockets that the source of each bind leads to, ``{path: [directories]}``.
     """
     if entry["state"] == "absent":
         return []
@@ -78,7 +78,7 @@ def _mounts(entry, service, containers):
 
 def _binds(entry, opened):
     for number, bind in enumerate(entry["binds"]):
-        reached = opened(bind["source"])
+        reached = opened[bind["source"]]
         if reached:
             text = f"it opens {', '.join(reached)} to the service; say postgres: or valkey: for a way of its own"
             yield ("binds", number, "source"), text

@@ -20,7 +20,8 @@ PILLAR = "/etc/rick-infra/pillar/site.sls"
 SERVE = "import http.server as h; h.HTTPServer(('', 8080), h.SimpleHTTPRequestHandler).serve_forever()"
 TELL = (
     "import os, sys; print(*os.environ.values(), open('/run/licence').read(), sep='\\n', flush=True);"
-    " print(dict(os.environ), file=sys.stderr, flush=True); sys.exit(1)"
+    " print({name: value for name, value in os.environ.items() if 'PASSWORD' in name}, file=sys.stderr, flush=True);"
+    " sys.exit(1)"
 )
 GENERATED = ("session", "token", "postgres", "valkey")
 ENTRY = {

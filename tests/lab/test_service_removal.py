@@ -145,7 +145,7 @@ def test_what_was_kept_is_there_again_and_an_archive_goes_into_a_fresh_service(h
     [dump] = host.sh(f"ls {ARCHIVE}/archived/*.dump").split()
     [keys] = host.sh(f"ls {ARCHIVE}/archived/*-valkey.keys").split()
     [files] = host.sh(f"ls {ARCHIVE}/archived/*.tar* | grep -v valkey").split()
-    host.run("salt-call", "postgres_tenant.restore", "archived", dump)
+    host.run("salt-call", "postgres_dump.restore", "archived", dump)
     host.run("salt-call", "valkey_user.restore", "archived", keys)
     assert host.psql("archived", READ) == "precious"
     assert host.valkey("archived", "GET archived:word").strip('"') == "precious"

@@ -22,8 +22,8 @@ OTHER = {
 OWN = {**OTHER, "postgres": False, "valkey": {"isolation": "instance"}}
 PSQL = "setpriv --reuid=postgres --regid=postgres --init-groups psql --quiet --command"
 VALKEY = (
-    "VALKEYCLI_AUTH=$(cat /var/lib/rick-infra/secrets/valkey-administrator)"
-    " valkey-cli -s /run/valkey/valkey.sock --user administrator"
+    "export REDISCLI_AUTH=$(cat /var/lib/rick-infra/secrets/valkey-administrator); VALKEYCLI_AUTH=$REDISCLI_AUTH"
+    " valkey-cli -e -s /run/valkey/valkey.sock --user rick-infra"
 )
 MADE_ANEW = "systemctl daemon-reload && systemctl restart notes-web.service"
 

@@ -197,3 +197,11 @@ def test_asking_for_a_service_that_is_not_there_fails_the_run(minion):
     host = minion(services=SERVICES, site="rick: {only: [wikki]}\n")
     assert host.modules["catalogue.problems"]() == ["rick:only: there is no service 'wikki' (did you mean 'wiki'?)"]
     assert host.modules["catalogue.services"]() == []
+
+
+def test_a_bind_of_a_sockets_directory_is_refused_and_another_is_not(minion):
+    bind = "image: localhost/x:1\nallow_binds: true\nbinds: [{{source: {}, path: /x}}]\n"
+    host = minion(services={"open": bind.format("/run"), "fine": bind.format("/srv")})
+    problems = host.modules["catalogue.problems"]()
+    assert problems
+    assert all(problem.startswith("rick:services:open:binds") for problem in problems)

@@ -30,7 +30,7 @@ class Host:
             "caddy.site_remove": self.act,
         }
 
-    def differences(self, *_arguments, check=None):
+    def differences(self, *_arguments, check=None, plan=True):
         self.checked.append(check)
         if isinstance(self.error, SaltInvocationError):
             raise self.error

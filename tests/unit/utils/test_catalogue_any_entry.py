@@ -139,8 +139,9 @@ def resolved(data):
     services, unresolved = resolve.resolve(entries, HOST)
     problems += [errors.from_sentence(one) for one in unresolved]
     for called, one in services.items():
-        rules = (checks.containers, caddy_directives.statements, valkey_acl.line, lambda path: [])
-        found = refusals.problems(entries[called], one, *rules)
+        rules = (checks.containers, caddy_directives.statements, valkey_acl.line)
+        opened = {bind["source"]: [] for bind in entries[called]["binds"]}
+        found = refusals.problems(entries[called], one, *rules, opened)
         problems += [errors.sentence(called, path, told) for path, told in found]
     if not problems:
         for called, one in services.items():
