@@ -187,12 +187,13 @@ def site_differences(name, site, check=True, plan=True):
     """
     file = __utils__["caddy_files.site"](name)
     path = __utils__["caddy_files.path"](file)
-    text = _text(name, site)
-    files = _planned_files()
-    diff = _diff(file, files.get(file), text)
+    text, planned = _text(name, site), _planned()
+    # Its own file alone answers for a site that is right: with many of them, reading all each time adds up.
+    diff = _diff(file, planned[file] if file in planned else __utils__["textfile.read"](path), text)
     if not diff:
-        access = _access(path) if file not in _planned() else {}
+        access = _access(path) if file not in planned else {}
         return {path: access} if access else {}
+    files = _planned_files()
     if isinstance(site.get("tls"), dict):
         with _about(name):
             __utils__["caddy_certificate.check_domains"](site["tls"]["certificate"], site["domains"])
