@@ -2,6 +2,7 @@
 Where the tree is, and how one of its modules is loaded without a Salt process.
 """
 
+import importlib.machinery
 import importlib.util
 import sys
 from pathlib import Path
@@ -28,3 +29,21 @@ def load(kind, name):
         sys.modules[qualified] = module
         spec.loader.exec_module(module)
     return sys.modules[qualified]
+
+
+def load_script(folder, name):
+    """
+    Return a command as a module, without running it. What it shares lies beside it and in bin.
+
+    The folders stay where modules are looked for, as the commands themselves leave them.
+    """
+    for beside in (TREE / "bin", TREE / folder):
+        if str(beside) not in sys.path:
+            sys.path.insert(0, str(beside))
+    loader = importlib.machinery.SourceFileLoader(f"rick_{folder}_{Path(name).stem}", str(TREE / folder / name))
+    spec = importlib.util.spec_from_file_location(loader.name, loader.path, loader=loader)
+    module = importlib.util.module_from_spec(spec)
+    # A dataclass looks its module up by name.
+    sys.modules[loader.name] = module
+    loader.exec_module(module)
+    return module

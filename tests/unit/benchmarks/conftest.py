@@ -1,35 +1,20 @@
 """
-How the benchmarks are loaded: some have no suffix, and all find what they share beside themselves and in bin.
+How the benchmarks are loaded: what they share as they import it themselves, the commands without running them.
 """
 
 import importlib
-import importlib.machinery
-import importlib.util
-import sys
+from pathlib import Path
 
 import pytest
-from tree import TREE
-
-FOLDERS = [str(TREE / "benchmarks"), str(TREE / "bin")]
+from tree import load_script
 
 
 @pytest.fixture(scope="session")
 def benchmark_file():
     """A function that loads a file of benchmarks as a module without running it."""
+    load_script("benchmarks", "services")  # from now on, what lies beside it is found
 
     def load(name):
-        path = TREE / "benchmarks" / name
-        if path.suffix:
-            return importlib.import_module(path.stem)
-        loader = importlib.machinery.SourceFileLoader(f"rick_benchmarks_{name}", str(path))
-        spec = importlib.util.spec_from_file_location(loader.name, path, loader=loader)
-        module = importlib.util.module_from_spec(spec)
-        # A dataclass looks its module up by name.
-        sys.modules[loader.name] = module
-        loader.exec_module(module)
-        return module
+        return importlib.import_module(Path(name).stem) if Path(name).suffix else load_script("benchmarks", name)
 
-    sys.path[:0] = FOLDERS
-    yield load
-    for folder in FOLDERS:
-        sys.path.remove(folder)
+    return load
