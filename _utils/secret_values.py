@@ -49,13 +49,6 @@ def is_secret(name, service):
     return name.startswith(f"{service}.") and name.count(".") == 1
 
 
-def is_value(name, service):
-    """
-    Return whether a name is that of an environment value of the service.
-    """
-    return name.startswith(f"{service}.") and name.count(".") > 1
-
-
 def declared(service, declarations):
     """
     Return where each declared secret comes from, ``{SERVICE.SECRET: (source, detail)}``.

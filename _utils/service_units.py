@@ -38,11 +38,11 @@ def units(entry, service):
         {"kind": "pod", "name": name, "definition": {"Pod": _pod(entry, service), **_order(service)}},
     ]
     for container, about in entry["containers"].items():
-        made += _container(service, entry, container, about, {})
+        made.append(_container(service, entry, container, about, {}))
     if entry["init"]:
-        made += _container(service, entry, "init", entry["init"], {"Type": "oneshot"})
+        made.append(_container(service, entry, "init", entry["init"], {"Type": "oneshot"}))
     for timer, about in entry["timers"].items():
-        made += _container(service, entry, timer, about, {"Type": "oneshot"}, {"StartWithPod": False})
+        made.append(_container(service, entry, timer, about, {"Type": "oneshot"}, {"StartWithPod": False}))
     return made
 
 
@@ -112,14 +112,13 @@ def _container(service, entry, container, about, service_section, further=None):
             "TimeoutStopSec": about["stop_timeout"] + STOP_MARGIN,
         },
     }
-    made = {
+    return {
         "kind": "container",
         "name": name,
         "definition": definition,
         "user": service["name"] if about["user"] == "service" else None,
         "socket_groups": _socket_groups(service, way),
     }
-    return [made]
 
 
 def _what_runs(about):

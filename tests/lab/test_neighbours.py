@@ -120,7 +120,7 @@ def test_no_socket_but_its_own_is_reached(host, form):
         *(["unix", path] for path in ("/run/dbus/system_bus_socket", "/run/valkey/valkey.sock", "@on-the-host")),
     ]
     script = "import socket\ns = socket.socket(socket.AF_UNIX); s.bind('\\0on-the-host'); s.listen()\n"
-    listener = host.popen("python3", "-c", f"{script}print('listening', flush=True)\nimport time; time.sleep(60)")
+    listener = host.popen("python3", "-c", f"{script}print('listening', flush=True)\nimport signal; signal.pause()")
     try:
         assert listener.stdout.readline() == b"listening\n"
         reached = [attempt for attempt, outcome in attack(host, form, attempts).items() if outcome == "done"]

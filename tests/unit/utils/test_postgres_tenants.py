@@ -5,6 +5,7 @@ Whose is what, and what has to change: decided from the inventory alone.
 import copy
 
 import pytest
+from doubles.postgresql import ALL, ROLE
 from hypothesis import given
 from hypothesis import strategies as st
 from salt.exceptions import CommandExecutionError
@@ -13,18 +14,6 @@ from tree import load
 tenants = load("utils", "postgres_tenants")
 server = load("utils", "postgresql_server")
 
-ALL = ["CONNECT", "CREATE", "TEMPORARY"]
-ROLE = {
-    "login": True,
-    "connection_limit": -1,
-    "createdb": False,
-    "superuser": False,
-    "createrole": False,
-    "replication": False,
-    "bypassrls": False,
-    "member_of": [],
-    "comment": None,
-}
 DATABASE = {"connection_limit": -1, "connectable": True, "comment": None, "privileges": {}, "owner": "postgres"}
 NAMES = st.from_regex(r"[a-z][a-z0-9-]{0,30}", fullmatch=True)
 

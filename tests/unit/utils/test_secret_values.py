@@ -24,20 +24,19 @@ def test_a_service_s_name_cannot_reach_into_another_s(service):
 
 
 @pytest.mark.parametrize(
-    ("name", "secret", "value"),
+    ("name", "secret"),
     [
-        ("notes.token", True, False),
-        ("notes.web.URL", False, True),
-        ("notes.web.discovery.type", False, True),
-        ("notes-2.token", False, False),
-        ("note.token", False, False),
-        ("notes", False, False),
-        ("valkey-notes", False, False),
+        ("notes.token", True),
+        ("notes.web.URL", False),
+        ("notes.web.discovery.type", False),
+        ("notes-2.token", False),
+        ("note.token", False),
+        ("notes", False),
+        ("valkey-notes", False),
     ],
 )
-def test_the_number_of_parts_keeps_secrets_and_values_apart(name, secret, value):
+def test_the_number_of_parts_tells_a_secret_from_a_value(name, secret):
     assert secret_values.is_secret(name, "notes") is secret
-    assert secret_values.is_value(name, "notes") is value
 
 
 def test_declarations_are_completed():
