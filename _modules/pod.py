@@ -442,8 +442,10 @@ def _differences(name, texts, timers, at_boot):
     changes = __salt__["quadlet.diff_all"](texts)
     found = _timer_differences(name, wanted, at_boot)
     if any("diff" in change for change in found.values()):
-        for event in __utils__["pod_timers.events"](timers):
-            __utils__["units.calendar"](event)
+        unfit = __utils__["units.not_calendar"](__utils__["pod_timers.events"](timers))
+        if unfit:
+            told = "; ".join(f"schedule {event!r} is no calendar event: {words}" for event, words in unfit.items())
+            raise CommandExecutionError(f"service {name}: {told}")
     return {**changes, **found}
 
 

@@ -137,24 +137,9 @@ def journal(units, lines=10, since=None):
     return done.stdout.strip()
 
 
-def calendar(expression):
-    """
-    Return systemd's normal form of a calendar event (systemd.time(7)), for example ``*-*-* 00:00:00`` for ``daily``.
-
-    Raises CommandExecutionError with systemd's own words if it is none.
-    """
-    done = _calendar([expression])
-    if done.returncode != 0:
-        raise CommandExecutionError(
-            f"schedule {expression!r} is no calendar event, such as daily or Mon 04:00: {done.stderr.strip()}"
-        )
-    form = [line.partition(":")[2].strip() for line in done.stdout.splitlines() if "Normalized form:" in line]
-    return form[0] if form else expression
-
-
 def not_calendar(expressions):
     """
-    Return those of some texts that are no calendar events, with systemd's own words, ``{text: words}``.
+    Return those of some texts that are no calendar events (systemd.time(7)), with systemd's words, ``{text: words}``.
 
     One process asks for all of them; only if something is wrong is each asked for by itself.
     """

@@ -13,6 +13,14 @@ TREE = Path(__file__).resolve().parents[2]
 LAB = str(TREE / "bin" / "lab")
 # The entry of the example service, at a port that the tests know.
 NOTES = (TREE / "examples/services/notes.yaml").read_text() + "host_port: 8080\n"
+# A service that does nothing but answer, for tests of what is around it.
+LISTENER = {
+    "image": "localhost/notes:1",
+    "entrypoint": ["/usr/bin/python3", "-m", "http.server", "8080"],
+    "stop_timeout": 1,
+    "port": 8080,
+    "health": {"path": "/", "timeout": 60},
+}
 RUN_TIMEOUT = 600  # seconds; a highstate on a virgin machine, with all its packages, takes about one
 
 
@@ -126,6 +134,13 @@ class Machine:
         """Put a service's entry where an administrator would; text as it is, anything else as YAML."""
         text = entry if isinstance(entry, str) else json.dumps(entry)
         self.write(f"/etc/rick-infra/services/{name}.yaml", text)
+
+    def remove(self, *names):
+        """Have services deleted with their data, and then their entries."""
+        for name in names:
+            self.declare(name, {"state": "absent", "data": "delete"})
+        self.converge()
+        self.run("rm", *(f"/etc/rick-infra/services/{name}.yaml" for name in names))
 
     def salt(self, function, *arguments, check=True):
         """Call an execution function and return its answer."""

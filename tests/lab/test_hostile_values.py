@@ -134,10 +134,8 @@ def arrived(main_machine):
     )
     run = host.apply()
     yield host, run
-    host.declare(NAME, {"state": "absent", "data": "delete"})
     host.sh(f"rm {PILLAR} /root/hostile-file")
-    host.converge()
-    host.sh(f"rm {FOLDER}/{NAME}.yaml")
+    host.remove(NAME)
 
 
 @pytest.fixture(scope="module")

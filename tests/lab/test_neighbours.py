@@ -7,13 +7,10 @@ The permissive one has what an entry can give: the image's root, every capabilit
 import json
 
 import pytest
+from machine import LISTENER
 
 ENTRY = {
-    "image": "localhost/notes:1",
-    "entrypoint": ["/usr/bin/python3", "-m", "http.server", "8080"],
-    "stop_timeout": 1,
-    "port": 8080,
-    "health": {"path": "/", "timeout": 60},
+    **LISTENER,
     "postgres": True,
     "valkey": {"isolation": "instance"},
     "secrets": {"own": {"mount": "/run/secrets/own"}},
@@ -67,11 +64,8 @@ def host(main_machine):
     main_machine.converge()
     main_machine.write("/opt/notes/secret", "x")
     yield main_machine
-    for form in FORMS:
-        main_machine.declare(form, {"state": "absent", "data": "delete"})
     main_machine.sh("rm /opt/notes/secret")
-    main_machine.converge()
-    main_machine.sh(f"rm {' '.join(f'/etc/rick-infra/services/{form}.yaml' for form in FORMS)}")
+    main_machine.remove(*FORMS)
 
 
 def attack(host, form, attempts):

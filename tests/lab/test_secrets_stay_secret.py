@@ -157,13 +157,10 @@ def planted(main_machine):
         for words in QUESTIONS:
             made.call(" ".join(words), *words)
     yield made
-    host.declare(NAME, {"state": "absent", "data": "delete"})
-    host.sh(f"rm /root/planted-* {WATCHED}")
-    host.sh(f"rm {PILLAR}")
+    host.sh(f"rm /root/planted-* {WATCHED} {PILLAR}")
     if before:
         host.write(PILLAR, before)
-    host.converge()
-    host.run("rm", f"/etc/rick-infra/services/{NAME}.yaml")
+    host.remove(NAME)
 
 
 def test_nothing_that_is_printed_shows_a_secret(planted):

@@ -56,10 +56,7 @@ def host(main_machine):
     main_machine.converge()
     main_machine.psql("shop", "create table orders (id int); insert into orders values (7)")
     yield main_machine
-    for name in AFTER:
-        main_machine.declare(name, {"state": "absent", "data": "delete"})
-    main_machine.converge()
-    main_machine.sh(f"cd /etc/rick-infra/services && rm {' '.join(f'{name}.yaml' for name in AFTER)}")
+    main_machine.remove(*AFTER)
     main_machine.sh("podman untag localhost/hello:next")
 
 

@@ -54,10 +54,7 @@ def host(main_machine):
         main_machine.declare(name, entry)
     main_machine.added = main_machine.apply(test=True), main_machine.apply()
     yield main_machine
-    for name in SERVICES:
-        main_machine.declare(name, {"state": "absent", "data": "delete"})
-    main_machine.converge()
-    main_machine.sh(f"cd /etc/rick-infra/services && rm {' '.join(f'{name}.yaml' for name in SERVICES)}")
+    main_machine.remove(*SERVICES)
 
 
 def failing(host):

@@ -61,10 +61,7 @@ def host(main_machine):
     host.sh('runuser -u postgres -- psql -q unproven -c "create function f() returns int language internal'
             " as 'pg_backend_pid'\"")  # fmt: skip
     yield host
-    for name in POLICIES:
-        host.declare(name, {"state": "absent", "data": "delete"})
-    host.converge()
-    host.sh(f"cd /etc/rick-infra/services && rm {' '.join(f'{name}.yaml' for name in POLICIES)}")
+    host.remove(*POLICIES)
     host.sh(f"rm -rf {ARCHIVE}")
 
 

@@ -17,7 +17,6 @@ ENTRY = {
     "env": {"GREETING": 'hostile: "$HOME" %n {braces} ü'},
 }
 AUTH = base64.b64encode(b"somebody:registry-password").decode()  # what doubles/registry.py takes
-FILE = "/etc/rick-infra/services/wiki.yaml"
 NOTES = "notes-web.service"
 
 
@@ -26,9 +25,7 @@ def host(main_machine):
     """The shared machine with the image that the service is made of; afterwards nothing of the service is left."""
     main_machine.run("/srv/rick-infra/examples/build", "hello")
     yield main_machine
-    main_machine.declare("wiki", {"state": "absent", "data": "delete"})
-    main_machine.converge()
-    main_machine.run("rm", FILE)
+    main_machine.remove("wiki")
     assert main_machine.apply().changed == set()
 
 
@@ -168,9 +165,7 @@ def registry(host):
     asked = ["python3", "-c", "import socket; socket.create_connection(('127.0.0.1', 5000))"]
     eventually(lambda: host.run(*asked, check=False).returncode == 0, 30, "the registry listens")
     yield "127.0.0.1:5000/example/hello:1"
-    host.declare("closed", {"state": "absent", "data": "delete"})
-    host.converge()
-    host.run("rm", "/etc/rick-infra/services/closed.yaml")
+    host.remove("closed")
     host.sh(
         "systemctl stop registry; rm -r /root/registry /root/auth.json /etc/containers/registries.conf.d/99-test.conf"
     )

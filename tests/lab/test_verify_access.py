@@ -5,20 +5,12 @@ Each refusal that verify.access and verify.service state, with its protection ta
 import json
 
 import pytest
-from machine import NOTES
+from machine import LISTENER, NOTES
 
 WEB = "/etc/containers/systemd/notes-web.container"
 HBA = "/etc/postgresql/17/main/pg_hba.conf"
 SITE = "/etc/caddy/sites-enabled/notes.caddy"
-OTHER = {
-    "image": "localhost/notes:1",
-    "entrypoint": ["/usr/bin/python3", "-m", "http.server", "8080"],
-    "stop_timeout": 1,
-    "port": 8080,
-    "health": {"path": "/", "timeout": 60},
-    "postgres": True,
-    "valkey": True,
-}
+OTHER = {**LISTENER, "postgres": True, "valkey": True}
 OWN = {**OTHER, "postgres": False, "valkey": {"isolation": "instance"}}
 PSQL = "setpriv --reuid=postgres --regid=postgres --init-groups psql --quiet --command"
 VALKEY = (
@@ -63,10 +55,7 @@ def host(main_machine):
     main_machine.converge()
     assert failing(main_machine, "verify.access") == []
     yield main_machine
-    for name in ("other", "own"):
-        main_machine.declare(name, {"state": "absent", "data": "delete"})
-    main_machine.converge()
-    main_machine.sh("rm /etc/rick-infra/services/other.yaml /etc/rick-infra/services/own.yaml")
+    main_machine.remove("other", "own")
 
 
 def failing(host, function, *arguments):

@@ -183,13 +183,6 @@ def test_the_journal_of_some_units_is_read(systemd):
     assert units.journal([]) == ""
 
 
-def test_a_calendar_event_is_what_systemd_takes_for_one(systemd):
-    systemd.answers(daily=(0, "  Original form: daily\nNormalized form: *-*-* 00:00:00\n", ""), never=(1, "", "no\n"))
-    assert units.calendar("daily") == "*-*-* 00:00:00"
-    with pytest.raises(CommandExecutionError, match="'never' is no calendar event, such as daily or Mon 04:00: no"):
-        units.calendar("never")
-
-
 ROWS = [
     ["a.service", "", "loaded", "active", "running", "", "/", 0, "", "/"],
     ["other.service", "", "loaded", "activating", "start", "", "/", 12, "start", "/"],
