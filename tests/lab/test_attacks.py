@@ -218,9 +218,22 @@ def wiki(main_machine):
     assert isinstance(answer, dict), answer
     assert {name: data["comment"] for name, data in answer.items() if not data["result"]} == {}
     yield main
-    main.run("salt-call", "state.single", "quadlet.absent", "name=wiki", 'units=["wiki.container"]')
-    main.sh("rm /etc/salt/minion.d/60-test.conf")
+    for function, arguments in WIKI_GOES.items():
+        result = main.state(function, **{"name": "wiki", **arguments})
+        assert result["result"] is True, f"{function}: {result['comment']}"
+    main.sh("rm /etc/salt/minion.d/60-test.conf /root/states/wiki.sls")
+    assert main.salt("catalogue.orphans") == {}
 
+
+WIKI_GOES = {
+    "quadlet.absent": {"units": ["wiki.container"]},
+    "private_socket.all_absent": {},
+    "valkey_user.absent": {"data": "delete"},
+    "secret.absent": {"name": "wiki.valkey"},
+    "postgresql.database_absent": {},
+    "postgresql.role_absent": {},
+    "user.absent": {},
+}
 
 WIKI = """
 wiki:
