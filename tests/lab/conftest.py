@@ -18,6 +18,19 @@ from pathlib import Path
 import pytest
 from machine import NOTES, TREE, Highstate, machine, own
 
+# One of everything that a service can have.
+PARKED = {
+    "image": "registry.example.test/parked:1",
+    "state": "stopped",
+    "port": 8080,
+    "postgres": {"extensions": ["citext"], "readonly_roles": ["parked_reports"]},
+    "valkey": True,
+    "secrets": {"key": True},
+    "volumes": {"data": "/data"},
+    "site": "parked.example.test",
+    "env": {"DATABASE_URL": "{postgres.url}", "CACHE_URL": "{valkey.url}", "SECRET_KEY": "{secret.key}"},
+    "timers": {"cleanup": {"schedule": "daily", "command": ["true"]}},
+}
 MINION_CONFIG = "/etc/salt/minion.d/50-rick-infra.conf"
 
 
@@ -85,10 +98,13 @@ def three_runs(target):
 def main_machine(copy_of_prepared):
     """The shared machine: a virgin host made into infrastructure, then given the example service."""
     made = copy_of_prepared(own("t-main"))
+    # A service as well, since its plan needs what is only planned; one that needs no image, which nobody can build yet.
+    made.declare("parked", PARKED)
     watch = made.popen("/usr/bin/python3", "/srv/rick-infra/tests/lab/watch_tcp.py")
     made.infrastructure = three_runs(made)
     watch.terminate()
     made.tcp_seen = set(watch.communicate()[0].decode().split())
+    made.remove("parked")
     made.image_build = made.run("/srv/rick-infra/examples/build", "notes")
     made.declare("notes", NOTES)
     made.service = three_runs(made)
