@@ -79,7 +79,8 @@ def differences(name, uid=None, home=None, groups=None, directories=None):
         salt-call account.differences notes groups='[postgres-clients]'
     """
     home, groups, directories = _checked(name, uid, home, groups, directories)
-    user = _database()["users"].get(name)
+    database = _database()
+    user = database["users"].get(name)
     if user is None:
         _refuse_taken(name, uid, home)
         changes: dict = {f"user {name}": {"old": None, "new": "made" if uid is None else f"uid {uid}"}}
@@ -87,10 +88,10 @@ def differences(name, uid=None, home=None, groups=None, directories=None):
             changes["groups"] = {"old": [], "new": groups}
     else:
         _refuse_others(name, user, uid, home)
-        changes = _user_differences(name, user, home, groups)
+        changes = _user_differences(name, user, home, groups, database)
     for path, owner, group, mode in [(home, 0, name, HOME_MODE), *directories]:
-        present = _shown(__utils__["account_directories.status"](path, repaired=home))
-        wanted = f"{_named('users', owner)}:{_named('groups', group)} {mode}"
+        present = _shown(__utils__["account_directories.status"](path, repaired=home), database)
+        wanted = f"{_named(database, 'users', owner)}:{_named(database, 'groups', group)} {mode}"
         if present != wanted:
             changes[path] = {"old": present, "new": wanted}
     return changes
@@ -163,12 +164,12 @@ def remnants(name, home=None, data="keep"):
     if present:
         if (present["uid"], present["gid"]) != (0, user["gid"]):
             raise CommandExecutionError(
-                f"account {name}: its home {home} is {_shown(present)}, not root:{name}: nothing is removed; "
-                f"if it is the service's: chown root:{name} {home}"
+                f"account {name}: its home {home} is {_shown(present, _database())}, not root:{name}: nothing is "
+                f"removed; if it is the service's: chown root:{name} {home}"
             )
         __utils__["account_archive.refuse_mounts"](home)
         archived = f"in {__utils__['account_archive.folder'](name)}" if data == "archive" else None
-        changes[home] = {"old": _shown(present), "new": archived}
+        changes[home] = {"old": _shown(present, _database()), "new": archived}
     changes[f"user {name}"] = {"old": f"uid {user['uid']}", "new": None}
     return changes
 
@@ -246,8 +247,8 @@ def _refuse_taken(name, uid, home):
     present = __utils__["account_directories.status"](home)
     if present and (present["uid"] != 0 or present["mode"] != HOME_MODE) and any(Path(home).iterdir()):
         raise CommandExecutionError(
-            f"account {name}: {home} ({_shown(present)}) is there already and not empty, so it is not this service's: "
-            f"move it away, or hand it over: chown root:root {home} && chmod {HOME_MODE} {home}"
+            f"account {name}: {home} ({_shown(present, _database())}) is there already and not empty, so it is not "
+            f"this service's: move it away, or hand it over: chown root:root {home} && chmod {HOME_MODE} {home}"
         )
 
 
@@ -277,9 +278,9 @@ def _refuse_others(name, user, uid, home):
         )
 
 
-def _user_differences(name, user, home, groups):
+def _user_differences(name, user, home, groups, database):
     found = {
-        "group": (_named("groups", user["gid"]), name),
+        "group": (_named(database, "groups", user["gid"]), name),
         "home": (user["home"], home),
         "shell": (user["shell"], SHELL),
         "password": ("set" if user["password"] else None, None),
@@ -330,9 +331,8 @@ def _processes(uid):
     return found
 
 
-def _named(kind, owner):
+def _named(database, kind, owner):
     """An owner as it is shown: by the first name that its number has, as far as there is one."""
-    database = _database()
     number = owner
     if isinstance(owner, str):
         found = database[kind].get(owner)
@@ -340,10 +340,11 @@ def _named(kind, owner):
     return database["names"][kind].get(number, str(owner))
 
 
-def _shown(status):
+def _shown(status, database):
     if status is None:
         return None
-    return f"{_named('users', status['uid'])}:{_named('groups', status['gid'])} {status['mode']}"
+    owner, group = (_named(database, kind, status[key]) for kind, key in (("users", "uid"), ("groups", "gid")))
+    return f"{owner}:{group} {status['mode']}"
 
 
 def _id(kind, owner):

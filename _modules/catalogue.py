@@ -68,7 +68,7 @@ def services():
     if problems():
         return []
     known, only = _catalogue(), __salt__["catalogue_entries.only"]()
-    found = [_complete(known["services"][name]) for name in known["order"] if only is None or name in only]
+    found = [_service(name) for name in known["order"] if only is None or name in only]
     waited_for = {one["name"] for one in found if one["state"] == "present" and not one["refused"]}
     return [{**one, "needs": [name for name in one["needs"] if name in waited_for]} for one in found]
 
@@ -356,20 +356,14 @@ def _catalogue():
     return __salt__["catalogue_entries.known"]()
 
 
-def _complete(service):
-    name = service["name"]
-    refused = __salt__["catalogue_entries.remembered"]().setdefault("refused", {})
-    if name not in refused:
-        try:
-            refused[name] = (
-                __salt__["generation.refused"](name, service["digest"], service["secrets"])
-                if service["state"] == "present"
-                else None
-            )
-        except CommandExecutionError:
-            # A secret that cannot be read: its own state fails and tells why, and all others go on.
-            refused[name] = None
-    return {**service, "refused": refused[name]}
+def _refused(service):
+    if service["state"] != "present":
+        return None
+    try:
+        return __salt__["generation.refused"](service["name"], service["digest"], service["secrets"])
+    except CommandExecutionError:
+        # A secret that cannot be read: its own state fails and tells why, and all others go on.
+        return None
 
 
 def _refuse_invalid():
@@ -379,12 +373,16 @@ def _refuse_invalid():
 
 
 def _service(name):
-    _refuse_invalid()
-    known = _catalogue()["services"]
-    if name not in known:
-        hint = __utils__["catalogue_errors.suggestion"](name, known)
-        raise CommandExecutionError(f"there is no service {name!r} in the catalogue{hint}")
-    return _complete(known[name])
+    # States ask for a part each, a dozen times a service.
+    completed = __salt__["catalogue_entries.remembered"]().setdefault("completed", {})
+    if name not in completed:
+        _refuse_invalid()
+        known = _catalogue()["services"]
+        if name not in known:
+            hint = __utils__["catalogue_errors.suggestion"](name, known)
+            raise CommandExecutionError(f"there is no service {name!r} in the catalogue{hint}")
+        completed[name] = {**known[name], "refused": _refused(known[name])}
+    return completed[name]
 
 
 def _run(command):

@@ -377,7 +377,6 @@ def _current(name, values, ground):
     found = [unit for unit in units if unit["kind"] == "container"]
     local = __salt__["quadlet_live.image_ids"](found)
     secrets = _podman_secrets()
-    own = [secret for secret in secrets if _is_own(secret, name)]
     timers = __salt__["quadlet_live.timers"](name)
     return {
         "files": {
@@ -385,7 +384,7 @@ def _current(name, values, ground):
         },
         "timers": {unit: __utils__["textfile.read"](__utils__["pod_timers.path"](unit)) for unit in timers},
         "containers": {one["name"]: {"image": _image_name(one), "id": local.get(one["image"])} for one in found},
-        "digests": {secret: secrets[secret]["digest"] for secret in sorted(own)},
+        "digests": {secret: secrets[secret]["digest"] for secret in _own(name, secrets)},
         "values": {value["name"]: value["parts"] for value in values or []},
         "ground": ground,
     }
@@ -451,18 +450,18 @@ def _values(stored):
     return found
 
 
-def _is_own(secret, name):
-    is_secret = __utils__["secret_values.is_secret"](secret, name)
-    return is_secret and secret not in [f"{name}.{database}" for database in DATABASES]
+def _own(name, secrets):
+    """Those of some secrets that are a service's own, sorted: the databases know theirs as well."""
+    shared = [f"{name}.{database}" for database in DATABASES]
+    return [secret for secret in __utils__["secret_values.secrets_of"](name, secrets) if secret not in shared]
 
 
 def _files_digests(name):
     """Digests of a service's own secrets as they are to be, by their files."""
     found = {}
-    for secret in __utils__["secret_files.names"]():
-        if _is_own(secret, name):
-            value = __utils__["secret_files.read_exactly"](__salt__["secret.path"](secret)) or b""
-            found[secret] = hashlib.sha256(value.removesuffix(b"\n")).hexdigest()
+    for secret in _own(name, __utils__["secret_files.names"]()):
+        value = __utils__["secret_files.read_exactly"](__salt__["secret.path"](secret)) or b""
+        found[secret] = hashlib.sha256(value.removesuffix(b"\n")).hexdigest()
     return found
 
 

@@ -28,9 +28,7 @@ def path(name):
 
         salt-call secret.path notes.valkey
     """
-    if not __utils__["podman_secrets.is_name"](name):
-        raise SaltInvocationError(f"secret {name!r}: use letters, digits and _.-, beginning with a letter or digit")
-    return f"{__utils__['secret_files.directory']()}/{name}"
+    return __utils__["secret_files.path"](name)
 
 
 def exists(name):

@@ -331,7 +331,7 @@ def _complete(name, user):
         "instance": name if instance else None,
         "prefix": None if instance else user.get("prefix") or f"{name}:",
         "commands": user.get("commands") or [],
-        "secret_file": f"{__utils__['secret_files.directory']()}/{secret}",
+        "secret_file": __utils__["secret_files.path"](secret),
     }
 
 

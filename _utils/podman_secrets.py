@@ -9,7 +9,6 @@ if the files are not what we know, Podman itself is asked.
 import base64
 import hashlib
 import json
-import re
 import shutil
 import subprocess
 import tomllib
@@ -22,7 +21,6 @@ STORAGE_CONFS = ("/etc/containers/storage.conf", "/usr/share/containers/storage.
 GRAPH_ROOT = "/var/lib/containers/storage"  # containers-storage.conf(5)
 LARGEST = 511_999  # bytes; "secret data must be larger than 0 and less than 512000 bytes"
 TIMEOUT = 60  # seconds
-NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,252}")  # podman-secret-create(1)
 NANOSECONDS = 1_000_000_000
 # Hexadecimal, because Podman's JSON replaces what is not UTF-8.
 FORMAT = '{{.ID}} {{.CreatedAt.UnixNano}} {{.UpdatedAt.UnixNano}} {{printf "%x" .SecretData}} {{.Spec.Name}}'
@@ -33,13 +31,6 @@ def largest():
     Return the size in bytes of the largest value that Podman takes.
     """
     return LARGEST
-
-
-def is_name(name):
-    """
-    Return whether a secret can be called so.
-    """
-    return isinstance(name, str) and NAME.fullmatch(name) is not None
 
 
 def digest(value):

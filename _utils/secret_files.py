@@ -7,14 +7,16 @@ needs it makes a new one and hands it to the daemon again.
 
 import contextlib
 import os
+import re
 import secrets
 import stat
 import tempfile
 from pathlib import Path
 
-from salt.exceptions import CommandExecutionError
+from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 DIRECTORY = "/var/lib/rick-infra/secrets"
+NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,252}")  # podman-secret-create(1)
 MINIMUM_LENGTH = 16  # characters; daemons keep unsalted hashes, so only length protects a secret from guessing
 MAXIMUM_SIZE = 511_999  # bytes; what Podman takes at most
 
@@ -24,6 +26,17 @@ def directory():
     Return the directory of the secrets that the tree makes by itself.
     """
     return DIRECTORY
+
+
+def path(name):
+    """
+    Return the file that holds the secret.
+
+    Raises SaltInvocationError for a name that Podman does not take.
+    """
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise SaltInvocationError(f"secret {name!r}: use letters, digits and _.-, beginning with a letter or digit")
+    return f"{DIRECTORY}/{name}"
 
 
 def names():

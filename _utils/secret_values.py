@@ -42,11 +42,11 @@ def prefix(service):
     return f"{service}."
 
 
-def is_secret(name, service):
+def secrets_of(service, names):
     """
-    Return whether a name is that of a secret of the service.
+    Return those of some names that are secrets of the service, sorted.
     """
-    return name.startswith(f"{service}.") and name.count(".") == 1
+    return sorted(name for name in names if name.startswith(f"{service}.") and name.count(".") == 1)
 
 
 def declared(service, declarations):

@@ -209,13 +209,3 @@ def test_podman_s_failure_is_told_without_a_value(podman, error, words, call):
     with pytest.raises(CommandExecutionError, match=f"podman secret (ls|create): .*{words}") as raised:
         call()
     assert "correct-horse" not in str(raised.value)
-
-
-@pytest.mark.parametrize("name", ["notes.token", "notes.web.REDIS_URL", "valkey-notes", "a" * 253])
-def test_a_name_podman_takes(name):
-    assert podman_secrets.is_name(name)
-
-
-@pytest.mark.parametrize("name", ["", ".x", "-x", "a/b", "a b", "a\n", "a" * 254, None, 7])
-def test_a_name_podman_refuses(name):
-    assert not podman_secrets.is_name(name)

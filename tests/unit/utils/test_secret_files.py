@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from salt.exceptions import CommandExecutionError
+from salt.exceptions import CommandExecutionError, SaltInvocationError
 from tree import load
 
 secret_files = load("utils", "secret_files")
@@ -131,3 +131,14 @@ def test_names_are_all_files_there_are(tmp_path, monkeypatch):
     for name in ("notes.b", "notes.a", ".notes.a.half"):
         secret_files.put(str(tmp_path / "secrets" / name), "x")
     assert secret_files.names() == [".notes.a.half", "notes.a", "notes.b"]
+
+
+@pytest.mark.parametrize("name", ["notes.token", "notes.web.REDIS_URL", "valkey-notes", "a" * 253])
+def test_a_secret_has_a_file_of_its_name(name):
+    assert secret_files.path(name) == f"/var/lib/rick-infra/secrets/{name}"
+
+
+@pytest.mark.parametrize("name", ["", ".x", "-x", "a/b", "a b", "a\n", "a" * 254, None, 7])
+def test_a_name_podman_refuses_has_none(name):
+    with pytest.raises(SaltInvocationError, match="use letters"):
+        secret_files.path(name)

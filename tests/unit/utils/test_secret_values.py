@@ -36,7 +36,7 @@ def test_a_service_s_name_cannot_reach_into_another_s(service):
     ],
 )
 def test_the_number_of_parts_tells_a_secret_from_a_value(name, secret):
-    assert secret_values.is_secret(name, "notes") is secret
+    assert secret_values.secrets_of("notes", [name]) == ([name] if secret else [])
 
 
 def test_declarations_are_completed():
