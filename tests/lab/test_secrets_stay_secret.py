@@ -11,6 +11,7 @@ import secrets
 import urllib.parse
 
 import pytest
+from machine import eventually
 
 NAME = "vault"
 SEARCH = "/srv/rick-infra/tests/lab/search_secrets.py"
@@ -121,8 +122,11 @@ class Planted:
 @contextlib.contextmanager
 def watching(host):
     """Everything that the process list shows meanwhile is written down."""
+    size = host.sh(f"stat --format=%s {WATCHED}")
     watch = host.popen("python3", SEARCH, "watch", WATCHED)
     try:
+        # What runs before it looks, it does not see.
+        eventually(lambda: host.sh(f"stat --format=%s {WATCHED}") != size, 30, "the watch looks")
         yield
         assert watch.poll() is None, watch.stderr.read().decode()
     finally:
@@ -186,6 +190,7 @@ def test_the_search_finds_what_is_not_hidden(planted):
     host, value = planted.host, planted.values["postgres 2"]
     with watching(host):
         process = host.popen("sleep", "60", value)
+        eventually(lambda: value in host.sh(f"cat {WATCHED}"), 30, "the watch sees the process")
         host.write("/etc/planted", value)
         host.sh("chmod 640 /etc/planted; chgrp systemd-journal /etc/planted")
         host.write("/run/systemd/system/planted.service", f"[Service]\nExecStart=sleep 60\nEnvironment=A={value}\n")
