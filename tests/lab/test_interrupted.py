@@ -14,11 +14,16 @@ def virgin(copy_of_prepared):
 
 
 def kill_run(target):
-    """End the Salt process and all it started, as a power cut would, but leave the machine up."""
-    target.sh("pkill -KILL -f '[s]alt-call' ; pkill -KILL apt-get ; pkill -KILL dpkg ; true")
-    eventually(
-        lambda: target.run("pgrep", "-f", "[s]alt-call|[d]pkg", check=False).returncode != 0, 30, "the run is dead"
+    """
+    End the Salt process and all it started, as a power cut would, but leave the machine up.
+
+    More than once: what is forked at that moment is missed, and goes on. Scripts of packages come to their end.
+    """
+    # In brackets, so that the shell which runs this is not found as well.
+    kill = (
+        "pkill -KILL -f '[s]alt-call'; pkill -KILL '[a]pt-get'; pkill -KILL '[d]pkg'; ! pgrep -f '[s]alt-call|[d]pkg'"
     )
+    eventually(lambda: target.run("sh", "-c", kill, check=False).returncode == 0, 30, "the run is dead")
 
 
 @pytest.mark.parametrize(
