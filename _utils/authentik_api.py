@@ -179,7 +179,7 @@ class Api:
             return None
         if empty and answer.status == 400 and any(empty in sentence for sentence in _told(found)):
             return None
-        why = _refusal(method, answer.status, text, found)
+        why = _refusal(answer.status, text, found)
         raise CommandExecutionError(f"{self._what(method, path)}: {why}")
 
     def _what(self, method, path):
@@ -217,16 +217,17 @@ def _json(text):
         return None
 
 
-def _refusal(method, status, text, found):
+def _refusal(status, text, found):
     """Why a request was refused, in words for people."""
     if status == 405 and not text:
         return "an exception in the server, and nothing was changed: its log says more"  # Q1
     told = "; ".join(_told(found)) if found is not None else ""
     if status == 403 and "Token invalid" in told:
         return "the token is not valid any more, or was never an API token (an app password is none)"  # Q3, Q48
-    if status == 403:
-        # Q80
-        return f"{told or 'refused'} (which right is missing it does not say; whoever changes must be able to view)"
+    if status == 403 and "permission" in told:
+        return (
+            f"{told} (which one it does not say; whoever changes something must also have the right to view it)"  # Q80
+        )
     if told:
         return told
     if status >= 500:

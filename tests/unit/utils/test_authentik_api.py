@@ -182,6 +182,14 @@ def test_every_recorded_refusal_is_told_with_all_that_it_says(server, api, path)
             assert [leaf for leaf in leaves(answer["body"]) if str(leaf) not in said] == []
 
 
+def test_only_who_lacks_a_right_is_told_of_rights(server, api):
+    """Q3, Q80."""
+    server.answers = [ok({"detail": "You do not have permission to perform this action."}, 403)]
+    assert "also have the right to view it" in refused(api.create, "core/groups", {})
+    server.answers = [ok({"detail": "Authentication credentials were not provided."}, 403)]
+    assert refused(api.create, "core/groups", {}).endswith(": Authentication credentials were not provided.")
+
+
 def test_a_refusal_in_a_list_names_its_place(server, api):
     server.answers = [ok({"redirect_uris": [{}, {"matching_mode": ['"x" is not a valid choice.']}]}, 400)]
     said = refused(api.create, "providers/oauth2", {})
