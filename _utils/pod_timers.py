@@ -16,6 +16,7 @@ HEADER = "# Written by Salt (pod.declared) for service {service}. Changes made h
 _OWNER = re.compile(r"^# Written by Salt \(pod\.declared\) for service ([a-z0-9_-]+)\.", re.MULTILINE)
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,200}")
 
+# Without AccuracySec systemd starts within a minute of the time: every ten seconds is once a minute (systemd.timer(5)).
 TEXT = """\
 {header}
 [Unit]
@@ -23,6 +24,7 @@ Description=When {name} of service {service} runs
 
 [Timer]
 {schedule}
+AccuracySec=1s
 Persistent={persistent}
 Unit={name}.service
 

@@ -28,13 +28,20 @@ def write(folder, service, **keys):
 
 def test_a_timer_starts_the_container_of_its_name():
     text = timers.texts("notes", [DAILY])["notes-cleanup.timer"]
-    for line in ("OnCalendar=daily", "Persistent=true", "Unit=notes-cleanup.service", "WantedBy=timers.target"):
+    for line in (
+        "OnCalendar=daily",
+        "AccuracySec=1s",
+        "Persistent=true",
+        "Unit=notes-cleanup.service",
+        "WantedBy=timers.target",
+    ):
         assert f"\n{line}\n" in text
 
 
 def test_a_timer_may_have_several_events():
     text = timers.texts("notes", [{**DAILY, "schedule": ["Mon 03:00", "*-*-01"], "persistent": False}])
-    assert "OnCalendar=Mon 03:00\nOnCalendar=*-*-01\nPersistent=false" in text["notes-cleanup.timer"]
+    assert "OnCalendar=Mon 03:00\nOnCalendar=*-*-01\n" in text["notes-cleanup.timer"]
+    assert "\nPersistent=false\n" in text["notes-cleanup.timer"]
     assert timers.events([DAILY, DAILY, {"schedule": ["daily", "hourly"]}]) == ["daily", "hourly"]
 
 
