@@ -92,8 +92,9 @@ def render(
         if problems:
             raise SaltInvocationError("; ".join(problems))
         unit = __utils__["quadlet_ids.of_user"](unit, user, groups, test)
-        unit = _complete(unit, groups, at_boot)
-        refused = _refused(file, unit, user, groups, service, siblings or {})
+        shared = {about["directory"]: about for about in known.values()}
+        unit = _complete(unit, shared, groups, at_boot)
+        refused = _refused(file, unit, shared, system, user, groups, service, siblings or {})
         if refused:
             raise SaltInvocationError("; ".join(refused))
         unit = __utils__["quadlet_ids.of_groups"](unit, groups, known, system, facts, test)
@@ -498,16 +499,16 @@ def _unit(kind, definition, source, context):
     return __utils__["quadlet_text.parse"](kind, text, source)
 
 
-def _shared():
-    """The shared socket directories with what is known of the daemon behind each."""
-    return {about["directory"]: about for about in __utils__["client_groups.declared"]().values()}
+def _complete(unit, shared, groups, at_boot):
+    """
+    The unit with what it needs to survive, and to be contained if a socket is in front of it.
 
-
-def _complete(unit, groups, at_boot):
-    """The unit with what it needs to survive, and to be contained if a socket is in front of it."""
+    shared
+        The shared socket directories with what is known of the daemon behind each.
+    """
     if unit.kind != "container":
         return __utils__["quadlet_defaults.complete"](unit, at_boot=at_boot)
-    shared, private = _shared(), __utils__["private_units.root"]()
+    private = __utils__["private_units.root"]()
     protected = __utils__["quadlet_guard.needs_protection"](unit, shared, groups)
     directories, names = __utils__["quadlet_guard.sockets"](unit, shared, private)
     before = [shared[directory]["unit"] for directory in directories]
@@ -519,7 +520,7 @@ def _complete(unit, groups, at_boot):
     return __utils__["quadlet_defaults.complete"](unit, protected, before, at_boot)
 
 
-def _refused(file, unit, user, groups, service, siblings):
+def _refused(file, unit, shared, system, user, groups, service, siblings):
     """Why the unit may not have the sockets that it reaches."""
     if unit.kind not in ("pod", "container", "volume"):
         return []
@@ -531,9 +532,9 @@ def _refused(file, unit, user, groups, service, siblings):
         pod = _with_drop_ins(name, __utils__["quadlet_text.parse"]("pod", text, name))
     return __utils__["quadlet_guard.problems"](
         _with_drop_ins(file, unit),
-        _shared(),
+        shared,
         __utils__["private_units.root"](),
-        __utils__["client_groups.on_this_host"](),
+        system,
         user,
         groups,
         pod,

@@ -21,6 +21,7 @@ def groups(monkeypatch):
             return grp.struct_group((name, "x", gid, []))
 
         monkeypatch.setattr(client_groups.grp, "getgrnam", getgrnam)
+        monkeypatch.setattr(client_groups, "_FOUND", {})  # what was looked up on the host of the tests
         utils = {f"client_groups.{name}": getattr(client_groups, name) for name in ("declared", "on_this_host")}
         monkeypatch.setattr(grain, "__utils__", utils, raising=False)
 
