@@ -10,6 +10,34 @@ ALL = ["CONNECT", "CREATE", "TEMPORARY"]
 NEVER = {"superuser": False, "createrole": False, "replication": False, "bypassrls": False}
 
 
+def half_made_cluster_absent(name, version):
+    """
+    Ensure no half of a cluster, which a cut-off installation has left, is there: the package would take it for a whole.
+
+    name
+        Anything.
+
+    version
+        ``17``.
+
+    What is half made is moved aside, to ``/var/lib/postgresql/VERSION/main.half-made-TIME``. A cluster whose server has
+    ever run is left alone.
+
+    .. code-block:: yaml
+
+        No half of a cluster is in the way:
+          postgresql.half_made_cluster_absent:
+            - version: "17"
+    """
+    return __utils__["results.converge"](
+        name,
+        __opts__["test"],
+        differences=lambda: __salt__["postgresql_cluster.half_made"](version),
+        apply=lambda: __salt__["postgresql_cluster.put_aside"](version),
+        fine="No half of a cluster is in the way",
+    )
+
+
 def role_present(name, login=True, connection_limit=-1, createdb=False, member_of=()):
     """
     Ensure a role exists and is exactly as given: never a superuser, no password (``peer`` tells who connects).

@@ -7,6 +7,7 @@ import ctypes
 import os
 import pwd
 import socket
+import time
 
 from salt.exceptions import CommandExecutionError
 
@@ -14,6 +15,8 @@ SOCKET_DIRECTORY = "/run/postgresql"
 PORT = 5432  # part of the socket's name, nothing listens on TCP
 SUPERUSER = "postgres"
 TIMEOUT = 10  # seconds; for connecting
+RECOVERY = 300  # seconds that a server may take to come up again after a crash
+PAUSE = 0.2  # seconds between two looks whether it has
 
 
 def listens():
@@ -42,22 +45,37 @@ def connect_as_superuser(database):
     """
     Return a connection of the role postgres, for a process that is root or the user postgres.
 
+    A server that starts, or replays what a crash has left, listens already and lets nobody in yet: it is waited for.
+
     Raises CommandExecutionError if nobody listens, the caller is somebody else, or the server refuses.
     """
     import psycopg  # noqa: F401 - found before the change of uid, after which the library might not be readable
 
-    try:
-        with _being(pwd.getpwnam(SUPERUSER).pw_uid):
-            # A database's owner may set a search path for whoever connects, and put operators of its own there, which
-            # our statements would then run with all rights. What the client asks for at the start outranks that.
-            return connect(SUPERUSER, database, options="-c search_path=")
-    except (KeyError, CommandExecutionError):
-        # Asked only now: the question costs the server as much as the connection.
-        if listens():
-            raise
-    raise CommandExecutionError(
-        f"PostgreSQL does not listen in {SOCKET_DIRECTORY}: the state that runs the server must come before"
-    )
+    deadline = time.monotonic() + RECOVERY
+    while True:
+        try:
+            with _being(pwd.getpwnam(SUPERUSER).pw_uid):
+                # A database's owner may set a search path for whoever connects, and put operators of its own there,
+                # which our statements would then run with all rights. What the client asks for at the start outranks
+                # that.
+                return connect(SUPERUSER, database, options="-c search_path=")
+        except (KeyError, CommandExecutionError):
+            # Asked only now: the question costs the server as much as the connection.
+            if not listens():
+                raise CommandExecutionError(
+                    f"PostgreSQL does not listen in {SOCKET_DIRECTORY}: the state that runs the server must come before"
+                ) from None
+            if not _starts() or time.monotonic() > deadline:
+                raise
+        time.sleep(PAUSE)
+
+
+def _starts():
+    """Whether the server answers that it cannot let anybody in yet (PQping)."""
+    from psycopg import pq
+
+    place = f"host={SOCKET_DIRECTORY} port={PORT} connect_timeout={TIMEOUT}"
+    return pq.PGconn.ping(place.encode()) == pq.Ping.REJECT
 
 
 def connect(role, database, password=None, options=None):

@@ -15,14 +15,14 @@ def virgin(copy_of_prepared):
 
 def kill_run(target):
     """
-    End the Salt process and all it started, as a power cut would, but leave the machine up.
+    End the Salt process and all it started, scripts of packages among them, as a power cut would, but leave the
+    machine up.
 
-    More than once: what is forked at that moment is missed, and goes on. Scripts of packages come to their end.
+    More than once: what is forked at that moment is missed, and goes on.
     """
     # In brackets, so that the shell which runs this is not found as well.
-    kill = (
-        "pkill -KILL -f '[s]alt-call'; pkill -KILL '[a]pt-get'; pkill -KILL '[d]pkg'; ! pgrep -f '[s]alt-call|[d]pkg'"
-    )
+    killed = "[s]alt-call|[a]pt-get|[d]pkg|[p]ostinst|[p]g_createcluster|[i]nitdb|bin/[p]ostgres --"
+    kill = f"pkill -KILL -f '{killed}'; ! pgrep -f '{killed}'"
     eventually(lambda: target.run("sh", "-c", kill, check=False).returncode == 0, 30, "the run is dead")
 
 
@@ -32,6 +32,8 @@ def kill_run(target):
         # inside apt: packages unpacked, none configured
         "pgrep -x dpkg >/dev/null && test -e /usr/bin/podman",
         "test -e /usr/lib/postgresql/17/bin/postgres && pgrep -x dpkg >/dev/null",
+        # inside a package's own script: half a cluster
+        "test -e /var/lib/postgresql/17/main/base && pgrep -x initdb >/dev/null",
         # the daemon is configured, not yet started
         "test -e /etc/valkey/users.acl",
     ],
@@ -49,6 +51,7 @@ def test_a_run_killed_on_a_virgin_host_is_finished_by_the_next(virgin, moment):
 
 def test_the_run_after_all_of_them_converges_and_leaves_nothing_behind(virgin):
     virgin.converge()
+    assert virgin.sh("ls -d /var/lib/postgresql/17/main.half-made-*")
     assert virgin.apply().changed == set()
     assert {name: detail for name, (passed, detail) in virgin.verify().items() if not passed} == {}
     assert virgin.run("test", "-e", "/usr/sbin/policy-rc.d", check=False).returncode != 0

@@ -13,11 +13,16 @@ PostgreSQL's cluster will be UTF-8:
     - makedirs: True
     - mode: '0644'
 
+No half of a cluster is in PostgreSQL's way:
+  postgresql.half_made_cluster_absent:
+    - version: "{{ postgresql.version }}"
+
 PostgreSQL is installed:
   debian_packages.installed:
     - pkgs: [postgresql]
     - require:
       - file: PostgreSQL's cluster will be UTF-8
+      - postgresql: No half of a cluster is in PostgreSQL's way
 
 PostgreSQL comes back after a crash:
   file.managed:

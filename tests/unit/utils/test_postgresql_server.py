@@ -4,6 +4,7 @@ Statements, connections and the change of uid around one of them; the server its
 
 import datetime
 import decimal
+import itertools
 import os
 import pwd
 import socket
@@ -32,7 +33,9 @@ def folder(monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def listener(folder):
+def listener(folder, monkeypatch):
+    """Takes connections and says nothing. That it still starts, nobody needs to ask."""
+    monkeypatch.setattr(server, "_starts", lambda: False)
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(folder / ".s.PGSQL.5432"))
         listening.listen()
@@ -67,6 +70,18 @@ class Ids:
         monkeypatch.setattr(os, "seteuid", self.seen.append)
 
 
+def refusing(monkeypatch, pings, words="not yet accepting connections"):
+    """A server that lets nobody in; ``pings`` is whether it says that it still starts, each time it is asked."""
+    asked = iter(pings)
+    monkeypatch.setattr(server, "PAUSE", 0.001)
+    monkeypatch.setattr(server, "_starts", lambda: next(asked))
+
+    def connect(role, database, options):
+        raise CommandExecutionError(words)
+
+    monkeypatch.setattr(server, "connect", connect)
+
+
 def test_root_connects_as_postgres_and_is_root_again(account, listener, monkeypatch):
     ids = Ids(monkeypatch, 0)
     monkeypatch.setattr(server, "connect", lambda *names, options: (*names, options, os.geteuid()))
@@ -78,13 +93,25 @@ def test_root_connects_as_postgres_and_is_root_again(account, listener, monkeypa
 def test_root_is_root_again_after_a_refusal(account, listener, monkeypatch):
     ids = Ids(monkeypatch, 0)
 
-    def refuse(role, database, options):
-        raise CommandExecutionError("refused")
-
-    monkeypatch.setattr(server, "connect", refuse)
+    refusing(monkeypatch, [False], "refused")
     with pytest.raises(CommandExecutionError, match="refused"):
         server.connect_as_superuser("notes")
     assert ids.seen[-1] == 0
+
+
+def test_a_server_that_replays_what_a_crash_has_left_is_waited_for(account, listener, monkeypatch):
+    Ids(monkeypatch, 0)
+    refusing(monkeypatch, [True, True, True, False])
+    with pytest.raises(CommandExecutionError, match="not yet accepting"):
+        server.connect_as_superuser("notes")  # it answers now, and refuses for another reason
+
+
+def test_it_is_not_waited_for_without_an_end(account, listener, monkeypatch):
+    Ids(monkeypatch, 0)
+    refusing(monkeypatch, itertools.repeat(True))
+    monkeypatch.setattr(server, "RECOVERY", 0.05)
+    with pytest.raises(CommandExecutionError, match="not yet accepting"):
+        server.connect_as_superuser("notes")
 
 
 def test_anybody_else_is_told_to_use_sudo(account, listener, monkeypatch):
