@@ -1,0 +1,11 @@
+"""
+A TEST DOUBLE of Authentik 2026.2: it behaves like its API and its embedded outpost, as far as the tests need them.
+
+It is no identity provider: passwords are kept as they are, everything is in memory, and nobody has looked for holes in
+it. How true it is to the original is tested: it replays every scenario of ``tests/contract``.
+
+- ``fields`` and ``rest`` behave like the framework that Authentik is made with: validation, lists, rights, errors.
+- ``accounts``, ``providers``, ``policies``, ``outposts``, ``blueprints``, ``rbac`` and ``system`` are its objects.
+- ``seed`` is what a fresh installation has.
+- ``server`` puts them together: ``create_app()`` is a WSGI application.
+"""

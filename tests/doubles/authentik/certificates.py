@@ -1,0 +1,48 @@
+"""
+The key pair by which tokens are signed: made when it is first needed, which most tests never do.
+"""
+
+import datetime
+import functools
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import NameOID
+
+NAME = "authentik Self-signed Certificate"
+LASTS = datetime.timedelta(days=365)
+
+
+class Pair:
+    """A self-signed certificate and its key, RSA with 2048 bits."""
+
+    @functools.cached_property
+    def key(self):
+        return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+    @functools.cached_property
+    def certificate(self):
+        parts = [(NameOID.COMMON_NAME, NAME), (NameOID.ORGANIZATION_NAME, "authentik")]
+        parts.append((NameOID.ORGANIZATIONAL_UNIT_NAME, "Self-signed"))
+        name = x509.Name([x509.NameAttribute(oid, text) for oid, text in parts])
+        since = datetime.datetime.now(datetime.UTC)
+        made = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(self.key.public_key())
+        made = made.serial_number(x509.random_serial_number()).not_valid_before(since).not_valid_after(since + LASTS)
+        return made.sign(self.key, hashes.SHA256())
+
+    @property
+    def pem(self):
+        """The private key, for who signs with it."""
+        form = serialization.PrivateFormat.PKCS8
+        return self.key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
+
+    def facts(self):
+        """What the API tells of it."""
+        return {
+            "fingerprint_sha256": self.certificate.fingerprint(hashes.SHA256()).hex(":"),
+            "fingerprint_sha1": self.certificate.fingerprint(hashes.SHA1()).hex(":"),  # noqa: S303 - no signature
+            "cert_expiry": self.certificate.not_valid_after_utc.isoformat().replace("+00:00", "Z"),
+            "cert_subject": self.certificate.subject.rfc4514_string(),
+            "key_type": "rsa",
+        }
