@@ -76,11 +76,14 @@ class Api:
         headers = {"Authorization": f"Bearer {token}", "Accept": "application/json", "User-Agent": "rick-infra"}
         self._pool = urllib3.PoolManager(headers=headers, retries=retries, timeout=timeout)
 
-    def read(self, collection, key):
+    def read(self, collection, key, view=None, **query):
         """
         Return an object, None if there is none of that key.
+
+        view
+            Something that can be read of it instead, such as ``view_key`` of ``core/tokens``.
         """
-        return self._ask("GET", _path(collection, key), absent=True)
+        return self._ask("GET", _path(collection, key, view), query=query or None, absent=True)
 
     def list(self, collection, **query):
         """
@@ -153,9 +156,12 @@ class Api:
         """
         return self._ask("DELETE", _path(collection, key), absent=True) is not None
 
-    def call(self, collection, key, action, body=None):
+    def call(self, collection, key, action=None, body=None):
         """
         Do something with an object, as ``call("core/groups", pk, "add_user", {"pk": 7})``, and return what it answers.
+
+        action
+            None: the key is what is to be done, as ``service_account`` of ``core/users``.
         """
         return self._ask("POST", _path(collection, key, action), body or {})
 

@@ -40,6 +40,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "access_log": bool,
         "global_options": str,
     },
+    "authentik": {"url": str, "token": str},
 }
 
 # What the tree decides, because the sockets' protection rests on it.

@@ -49,3 +49,9 @@ rick:
     access_log: false
     # Further global options, as in a Caddyfile, one a line, for example "grace_period 10s".
     global_options: ''
+
+  authentik:
+    # Where this host asks Authentik: its own, or that of another host.
+    url: http://127.0.0.1:9000
+    # Name of the secret with the token for that, a file in /var/lib/rick-infra/secrets that only root can read.
+    token: authentik-api

@@ -97,7 +97,10 @@ def test_a_pillar_without_rick_says_where_to_look(host, pillar_data):
 
 
 def test_an_unknown_component_is_refused(host):
-    assert complaint(host.settings, "mysql") == "no infrastructure named 'mysql': podman, postgresql, valkey or caddy"
+    assert (
+        complaint(host.settings, "mysql")
+        == "no infrastructure named 'mysql': podman, postgresql, valkey, caddy or authentik"
+    )
 
 
 def test_a_misspelt_key_gets_a_suggestion(host):
