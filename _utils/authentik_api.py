@@ -7,6 +7,7 @@ shown nowhere.
 """
 
 import json
+import logging
 import re
 from urllib.parse import quote, urlsplit
 
@@ -60,6 +61,8 @@ class Api:
     def __init__(self, url, token, timeout, pause):
         import urllib3  # costs nothing once Salt runs, and much in what does not need it
 
+        # It warns of each try; whoever asks gets one error in the end that says why.
+        logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
         self.url = url
         self._timeout = timeout
         self._errors = urllib3.exceptions

@@ -212,10 +212,11 @@ def test_what_creates_is_sent_once(server, api):
     assert len(server.asked) == 2
 
 
-def test_a_server_that_is_down_is_tried_a_few_times_and_then_told(api, server):
+def test_a_server_that_is_down_is_tried_a_few_times_and_then_told_once(api, server, caplog):
     server.answers = [(None, None, None)]
     assert "does not answer" in refused(api.read, "core/groups", "1")
     assert len(server.asked) == 1 + authentik_api.RETRIES
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 @pytest.mark.parametrize("call", ["read", "create"])
