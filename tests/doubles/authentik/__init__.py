@@ -6,6 +6,8 @@ it. How true it is to the original is tested: it replays every scenario of ``tes
 
 - ``fields`` and ``rest`` behave like the framework that Authentik is made with: validation, lists, rights, errors.
 - ``accounts``, ``providers``, ``policies``, ``outposts``, ``blueprints``, ``rbac`` and ``system`` are its objects.
+- ``login`` and ``sessions`` are what a browser sees of it, ``oauth`` and ``tokens`` what an application does, and
+  ``proxy`` is the embedded outpost.
 - ``seed`` is what a fresh installation has.
 - ``server`` puts them together: ``create_app()`` is a WSGI application.
 """

@@ -37,6 +37,11 @@ class Pair:
         form = serialization.PrivateFormat.PKCS8
         return self.key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
 
+    @property
+    def der(self):
+        """The certificate, for who checks."""
+        return self.certificate.public_bytes(serialization.Encoding.DER)
+
     def facts(self):
         """What the API tells of it."""
         return {

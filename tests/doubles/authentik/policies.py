@@ -89,22 +89,29 @@ def check_syntax(expression, name):
 def evaluate(store, expression, user, address):
     """Run the text of an expression policy for a user who comes from an address."""
     messages = []
-    names = {
+    names = {**names_of(store, user), "ak_client_ip": ipaddress.ip_address(address), "ak_message": messages.append}
+    try:
+        return Result(bool(run(expression, names)), messages)
+    except Exception as error:
+        return Result(False, [str(error)])
+
+
+def names_of(store, user):
+    """What an expression may use that is about a user."""
+    return {
         "request": _Request(_User(store, user)),
-        "ak_client_ip": ipaddress.ip_address(address),
         "ip_address": ipaddress.ip_address,
         "ip_network": ipaddress.ip_network,
-        "ak_message": messages.append,
         "ak_is_group_member": lambda who, **by: any(group.name == by.get("name") for group in who.groups.all()),
         "context": {},
     }
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            exec(compile(wrapped(expression), "expression", "exec"), names)  # noqa: S102 - what the original does
-            passing = bool(names["handler"]())
-    except Exception as error:
-        return Result(False, [str(error)])
-    return Result(passing, messages)
+
+
+def run(expression, names):
+    """Return what an expression returns. Raises whatever somebody wrote there."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        exec(compile(wrapped(expression), "expression", "exec"), names)  # noqa: S102 - what the original does
+        return names["handler"]()
 
 
 @dataclass
@@ -116,16 +123,25 @@ class _User:
     """A user as an expression sees it."""
 
     def __init__(self, store, row):
-        self.username, self.name, self.email = row["username"], row["name"], row["email"]
-        self.attributes, self.is_superuser = row["attributes"], store.is_superuser(row)
+        self.__dict__.update(row)
+        self.is_superuser = store.is_superuser(row)
         self.groups = self
         self._groups = [_Group(group["name"]) for group in store.groups_of(row)]
+        self._inherited = sorted(store.all_groups_of(row), key=lambda group: group["name"])
 
     def all(self):
         return self._groups
 
     def group_attributes(self, request=None):
-        return self.attributes
+        """Those of its groups, and what is its own before them."""
+        found = {}
+        for attributes in (*(group["attributes"] for group in self._inherited), self.attributes):
+            found.update(attributes)
+        return found
+
+    def app_entitlements(self, application):
+        """The double has none."""
+        return []
 
 
 @dataclass

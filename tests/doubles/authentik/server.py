@@ -7,12 +7,14 @@ import threading
 
 import flask
 import orjson
-from doubles.authentik import accounts, outposts, policies, providers, rbac, seed, system
+from doubles.authentik import accounts, login, oauth, outposts, policies, providers, proxy, rbac, seed, sessions, system
 from doubles.authentik.blueprints import Blueprints, apply_as_administrator
 from doubles.authentik.fields import Invalid
 from doubles.authentik.rest import ANYBODY, NO_LOGIN, Answer, Call, Refused, ServerException, relations
 from doubles.authentik.store import Store
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+from werkzeug.middleware.proxy_fix import ProxyFix
+from werkzeug.routing import RequestRedirect
 
 API = "/api/v3/"
 PAGE = "<!DOCTYPE html><html><head><title>authentik</title></head><body>A test double of Authentik.</body></html>"
@@ -74,6 +76,10 @@ class Authentik:
     def restart(self):
         """What a start of the server does."""
         seed.embed(self.store)
+
+    def wait(self, seconds):
+        """Have what expires after a time do so at once."""
+        self.store.ahead += seconds
 
     def apply_blueprint(self, content):
         """Apply a blueprint file of a folder."""
@@ -148,8 +154,7 @@ class Authentik:
             if not user or not user["is_active"]:
                 raise Refused(403, TOKEN_INVALID)
             return user
-        session = self.store.sessions.get(request.cookies.get("authentik_session"))
-        return self.store.get("users", session.get("user")) if session else None
+        return sessions.user()
 
 
 def _used_by(collection, call, key):
@@ -192,6 +197,24 @@ def create_app(token, password=None):
     """
     app = flask.Flask("a test double of Authentik")
     app.authentik = authentik = Authentik(token, password)
+    # A proxy in front says who asks, and what for.
+    app.wsgi_app = ProxyFix(one_at_a_time(app.wsgi_app, authentik.lock), x_for=1, x_proto=1, x_host=1)
+    proxy.register(app)
+    app.register_blueprint(login.pages)
+    oauth.register(app)
+
+    @app.before_request
+    def slash():
+        """Without its slash an address is not there (Q2)."""
+        missing = isinstance(flask.request.routing_exception, RequestRedirect)
+        return nothing_there() if missing else None
+
+    @app.after_request
+    def signed(response):
+        """The outpost has said itself what its answers depend on."""
+        if "Vary" not in response.headers:
+            response.headers.update({"X-Powered-By": "authentik", "Vary": "Accept-Encoding, Accept-Language, Cookie"})
+        return response
 
     @app.get("/-/health/live/")
     @app.get("/-/health/ready/")
@@ -200,8 +223,7 @@ def create_app(token, password=None):
 
     @app.route(f"{API}<path:rest>", methods=METHODS, provide_automatic_options=False)
     def api(rest):
-        with authentik.lock:
-            found = authentik.answer(flask.request)
+        found = authentik.answer(flask.request)
         if found is None:
             return nothing_there()
         answer, allowed = found
@@ -215,11 +237,26 @@ def create_app(token, password=None):
             response.content_type = "text/html; charset=utf-8"
         return response
 
+    @app.errorhandler(MethodNotAllowed)
+    def not_allowed(error):
+        allowed = ", ".join(method for method in METHODS if method in error.valid_methods)
+        return flask.Response("", 405, {"Allow": allowed}, content_type="text/html; charset=utf-8")
+
     @app.errorhandler(HTTPException)
     def refused(error):
-        return nothing_there()
+        return error if error.code == 500 else nothing_there()  # an error of the double's own is not hidden
 
     return app
+
+
+def one_at_a_time(application, lock):
+    """Requests wait for each other, as what they change is in memory."""
+
+    def locked(environ, start_response):
+        with lock:
+            return application(environ, start_response)
+
+    return locked
 
 
 def nothing_there():

@@ -7,6 +7,7 @@ import copy
 import datetime
 import itertools
 import secrets
+import time
 import uuid
 
 NUMBERED = ("users", "providers")  # the others have UUIDs
@@ -28,8 +29,15 @@ class Store:
         self.settings = {}
         self.sessions = {}
         self.grants = {}  # of OAuth2: codes and tokens
+        self.consents = {}  # {(user, application): the scopes that the user has agreed to}
+        self.outpost_sessions = {}  # of the embedded outpost, which has cookies of its own
         self.listed_applications = {}  # what the application list of a user was computed as last
+        self.ahead = 0  # seconds; by how much time has passed faster here
         self._numbers = collections.defaultdict(lambda: itertools.count(1))
+
+    def time(self):
+        """The present time in seconds, as what expires counts it."""
+        return time.time() + self.ahead
 
     def saved(self):
         """

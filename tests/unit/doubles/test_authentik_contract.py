@@ -9,8 +9,6 @@ import replay
 from doubles.authentik.server import create_app
 from werkzeug.test import Client
 
-# What the double does not have yet: OAuth2's endpoints and the outpost.
-LATER = ("11-oauth-flows", "forward-auth")
 TOKEN = "token-of-the-administrator"  # noqa: S105 - of a double
 
 
@@ -29,9 +27,8 @@ def sender(app):
     return send
 
 
-@pytest.mark.parametrize(
-    "path", [path for path in replay.scenarios() if path.stem not in LATER], ids=lambda path: path.stem
-)
+@pytest.mark.parametrize("path", replay.scenarios(), ids=lambda path: path.stem)
 def test_a_recorded_scenario_replays(path):
     app = create_app(TOKEN)
-    replay.Replay(sender(app), TOKEN, app.authentik.restart).run(json.loads(path.read_text(encoding="utf-8")))
+    recorded = json.loads(path.read_text(encoding="utf-8"))
+    replay.Replay(sender(app), TOKEN, app.authentik.restart, app.authentik.wait).run(recorded)
