@@ -249,6 +249,35 @@ def refused(name, reason):
     return __utils__["results.failed"](name, f"{said} {now}.\n{reason}", changes)
 
 
+def put_back(name):
+    """
+    Put back what a service runs with, as far as it is not that of its last healthy generation any more.
+
+    name
+        Name of the service. Without a generation there is nothing to go back to.
+
+    For a run that fails before it starts anything: files, secrets, environment and what the service stands on are those
+    of the generation again, so that a crash or a reboot starts what ran. The next run tries the new ones again.
+
+    .. code-block:: yaml
+
+        Service notes stays as it was:
+          pod.put_back:
+            - name: notes
+            - onfail:
+              - pod: Service notes has its pod
+    """
+    if __opts__["test"]:
+        return __utils__["results.unchanged"](name, f"{name} would stay as it was")
+    try:
+        changes = __salt__["generation.restore"](name) if __salt__["generation.show"](name) else {}
+    except ERRORS as error:
+        return __utils__["results.failed"](name, f"what {name} ran with could not be put back: {error}")
+    if not changes:
+        return __utils__["results.unchanged"](name, f"{name} is as it was")
+    return __utils__["results.changed"](name, changes, f"{name} is as it was: a restart starts what ran before")
+
+
 def stopped(name, units=None, timers=()):
     """
     Ensure nothing of a service runs, its timers neither. Its files stay.

@@ -3,6 +3,7 @@ Changes that fail: what ran comes back, the failed one is not tried again, and a
 """
 
 import pytest
+from machine import eventually
 
 ENTRY = {"image": "localhost/hello:1", "port": 8080, "health": {"path": "/", "timeout": 60}, "env": {"GREETING": "one"}}
 QUICK = {"path": "/", "timeout": 10}
@@ -24,7 +25,8 @@ CHANGED_SHOP = {
     "env": {"GREETING": "two", "SESSION": "{secret.session}"},
     "entrypoint": ["sh", "-c", "test -e /data/ready && exec sh /etc/hello/serve"],
 }
-BEFORE = {"shop": SHOP, "missing": {**ENTRY, "host_port": 8093}, "sick": ENTRY, "stays": ENTRY, "well": ENTRY}
+SECRET = {"secrets": {"session": True}, "env": {"GREETING": "one", "SESSION": "{secret.session}"}}
+BEFORE = {"shop": SHOP, "missing": {**ENTRY, **SECRET, "host_port": 8093}, "sick": ENTRY, "stays": ENTRY, "well": ENTRY}
 AFTER = {
     "shop": CHANGED_SHOP,
     "missing": {**BEFORE["missing"], "image": "localhost/hello:none"},
@@ -64,6 +66,7 @@ def host(main_machine):
 def old(host):
     return {
         "session": variable(host, "shop-web", "SESSION"),
+        "session of missing": variable(host, "missing-web", "SESSION"),
         "image": image(host, "shop-web"),
         "started": host.invocations(*CONTAINERS),
     }
@@ -72,7 +75,8 @@ def old(host):
 @pytest.fixture(scope="module")
 def failed(host, old):
     """The run in which all of them fail but one."""
-    host.run("salt-call", "secret.renew", "shop.session")
+    for name in ("shop", "missing"):
+        host.run("salt-call", "secret.renew", f"{name}.session")
     for name, entry in AFTER.items():
         host.declare(name, entry)
     return host.apply()
@@ -88,6 +92,15 @@ def test_an_image_that_cannot_be_had_stops_nothing(host, old, failed):
     assert "localhost/hello:none" in failed.failed["Service missing has its pod"]
     assert host.invocations("missing-web.service") == {"missing-web.service": old["started"]["missing-web.service"]}
     assert host.http("/", 8093) == 200
+
+
+def test_a_run_that_fails_before_the_start_leaves_what_ran_for_the_next_start(host, old, failed):
+    assert any(
+        change.startswith("podman secret ") for change in failed.states["Service missing stays as it was"]["changes"]
+    )
+    host.sh("systemctl restart missing-pod.service")
+    eventually(lambda: host.http("/", 8093) == 200, 60, "missing answers")
+    assert variable(host, "missing-web", "SESSION") == old["session of missing"]
 
 
 def test_image_units_environment_secrets_and_site_come_back(host, old, failed):

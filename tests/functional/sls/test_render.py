@@ -125,11 +125,11 @@ def test_requisites_point_at_states_that_are_there(minion, site):
 
 
 def test_nothing_of_a_service_happens_before_the_facts_are_valid(minion):
-    """The barrier holds for every state of a service, directly or through what it requires."""
+    """The barrier holds for every state of a service, directly or through what it requires, or a failure it is for."""
     chunks = lowstate(minion("trixie", *SITES["everything"]))
     requires = {}
     for chunk in chunks:
-        for requisite in chunk.get("require", []):
+        for requisite in [*chunk.get("require", []), *chunk.get("onfail", [])]:
             for state, target in requisite.items():
                 requires.setdefault((chunk["state"], chunk["__id__"]), set()).add((state, target))
         if any(requisite == {"sls": "infra.facts"} for requisite in chunk.get("require", [])):

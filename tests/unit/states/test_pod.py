@@ -270,6 +270,38 @@ def test_a_rollback_that_was_killed_is_finished_by_the_next_run(notes):
     assert generation.deviations("notes") == {}
 
 
+def test_what_a_failed_run_has_changed_is_put_back_without_a_start(notes):
+    """An earlier state wrote something, a later one failed, and nothing was started."""
+    before = notes.text("notes-web.container")
+    pod.declare("notes", [*changed(Exec="new"), CLEANUP], TIMERS)
+    notes.context.clear()
+    notes.options["test"] = True
+    assert states.put_back("notes")["changes"] == {}
+    assert "Exec=new" in notes.text("notes-web.container")
+    notes.options["test"] = False
+    notes.done.clear()
+    answer = states.put_back("notes")
+    assert answer["result"] is True
+    assert str(notes.folder / "notes-web.container") in answer["changes"]
+    assert notes.text("notes-web.container") == before
+    assert [done for done in notes.done if done[0] in ("start", "restart")] == []
+    assert states.put_back("notes")["changes"] == {}
+
+
+def test_before_the_first_healthy_run_there_is_nothing_to_put_back(host):
+    pod.declare("notes", UNITS)
+    assert states.put_back("notes") == {"name": "notes", "result": True, "changes": {}, "comment": "notes is as it was"}
+    assert (host.folder / "notes-web.container").exists()
+
+
+def test_that_it_cannot_be_put_back_is_said(notes):
+    pod.declare("notes", [*changed(Exec="new"), CLEANUP], TIMERS)
+    notes.context.clear()
+    notes.images.clear()
+    answer = states.put_back("notes")
+    assert (answer["result"], "is not on this host any more" in answer["comment"]) == (False, True)
+
+
 def test_a_refused_definition_without_a_generation_says_so(notes):
     pod.declare("notes", UNITS)
     generation.remove("notes")
