@@ -43,7 +43,6 @@ module). If it does not answer, each of these states fails with the reason, and 
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 IMPLICIT = "default-provider-authorization-implicit-consent"
-EXPLICIT = "default-provider-authorization-explicit-consent"
 INVALIDATION = "default-provider-invalidation-flow"
 EMBEDDED_OUTPOST = "authentik Embedded Outpost"
 

@@ -12,9 +12,6 @@ from typing import NamedTuple
 
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
-EMBEDDED = "goauthentik.io/outposts/embedded"
-EMBEDDED_OUTPOST = "authentik Embedded Outpost"
-
 
 class Kind(NamedTuple):
     """

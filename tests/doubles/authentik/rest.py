@@ -86,7 +86,6 @@ class Collection:
     detail_methods: tuple = ("GET", "PUT", "PATCH", "DELETE")
     list_actions: dict = {}  # {name: {method: function}}
     actions: dict = {}
-    used_by_names: dict = {}
 
     def __init__(self, store):
         self.store = store
