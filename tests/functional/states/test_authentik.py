@@ -257,13 +257,16 @@ def run_all(apply, test=False):
     return [apply(function, test=test, **copy.deepcopy(arguments)) for function, arguments in SHOP]
 
 
+def drift(store, table, which, field, value):
+    """Change something by hand; a flow by its slug."""
+    row, flow = by(store, table, **which), store.find("flows", slug=value)
+    row[field] = value(row[field]) if callable(value) else flow["pk"] if flow else value
+
+
 def test_what_somebody_changed_is_put_right_as_planned(shop, apply):
-    flows = {flow["slug"]: flow["pk"] for flow in shop.rows("flows")}
     for table, which, field, value in DRIFT:
         before = snapshot(shop)
-        row = by(shop, table, **which)
-        is_flow = isinstance(value, str) and value in flows
-        row[field] = value(row[field]) if callable(value) else flows[value] if is_flow else value
+        drift(shop, table, which, field, value)
         drifted = snapshot(shop)
         planned = run_all(apply, test=True)
         assert snapshot(shop) == drifted, f"a plan changed {field} of {which}"
@@ -684,3 +687,58 @@ def test_what_is_shown_by_hand_can_be_declared(shop, modules):
     assert modules["authentik.unready"]() is None
     with pytest.raises(SaltInvocationError, match="is none of"):
         modules["authentik.show"]("gruop", "shop")
+
+
+# The models of the API's own client, by method and collection.
+REQUESTS = {
+    ("POST", "core/groups"): "GroupRequest",
+    ("PATCH", "core/groups"): "PatchedGroupRequest",
+    ("POST", "core/users"): "UserRequest",
+    ("PATCH", "core/users"): "PatchedUserRequest",
+    ("POST", "core/users/service_account"): "UserServiceAccountRequest",
+    ("POST", "propertymappings/provider/scope"): "ScopeMappingRequest",
+    ("PATCH", "propertymappings/provider/scope"): "PatchedScopeMappingRequest",
+    ("POST", "providers/proxy"): "ProxyProviderRequest",
+    ("PATCH", "providers/proxy"): "PatchedProxyProviderRequest",
+    ("POST", "providers/oauth2"): "OAuth2ProviderRequest",
+    ("PATCH", "providers/oauth2"): "PatchedOAuth2ProviderRequest",
+    ("POST", "core/applications"): "ApplicationRequest",
+    ("PATCH", "core/applications"): "PatchedApplicationRequest",
+    ("POST", "policies/expression"): "ExpressionPolicyRequest",
+    ("PATCH", "policies/expression"): "PatchedExpressionPolicyRequest",
+    ("POST", "policies/bindings"): "PolicyBindingRequest",
+    ("PUT", "policies/bindings"): "PolicyBindingRequest",
+    ("PATCH", "outposts/instances"): "PatchedOutpostRequest",
+    ("PATCH", "core/brands"): "PatchedBrandRequest",
+}
+
+
+def test_all_that_is_sent_is_what_the_apis_own_client_would_send(apply, authentik, server):
+    """Q5: of a field that is spelt wrongly nobody else would tell."""
+    import authentik_client.models as models  # takes seconds
+
+    inner, sent = server.app.wsgi_app, []
+
+    def listening(environ, start_response):
+        if environ["REQUEST_METHOD"] in ("POST", "PUT", "PATCH"):
+            text = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
+            sent.append((environ["REQUEST_METHOD"], environ["PATH_INFO"], json.loads(text)))
+            environ["wsgi.input"] = io.BytesIO(text)
+        return inner(environ, start_response)
+
+    server.app = listening
+    for function, arguments in SHOP:
+        assert apply(function, **copy.deepcopy(arguments))["result"] is True
+    for change in DRIFT:
+        drift(authentik, *change)
+    assert [one["comment"] for one in run_all(apply) if one["result"] is False] == []
+    used = set()
+    for method, path, body in sent:
+        place = path.removeprefix("/api/v3/").strip("/")
+        key = next(key for key in ((method, place), (method, place.rpartition("/")[0])) if key in REQUESTS)
+        model = getattr(models, REQUESTS[key])
+        known = {field.alias or name for name, field in model.model_fields.items()}
+        assert body.keys() <= known, f"{method} {place}"
+        model.model_validate(body)
+        used.add(key)
+    assert used == set(REQUESTS)
