@@ -358,10 +358,11 @@ def outpost_differences(name, attach=(), detach=(), config=None):
 
         salt-call authentik.outpost_differences 'authentik Embedded Outpost' '[notes]'
     """
-    known = _objects()
-    stored, wanted = _outpost(name, attach, detach, config)
-    changes = __utils__["authentik_fields.differences"]("outpost", wanted, stored, known)
-    __utils__["authentik_fields.body"]("outpost", wanted, stored, known, only=changes)
+    stored, on, off, settings = _outpost(name, attach, detach, config)
+    changes = __utils__["authentik_fields.differences"]("outpost", settings, stored, _objects())
+    attached = sorted(one for one, key in {**on, **off}.items() if key in stored["providers"])
+    if attached != sorted(on):
+        changes["providers"] = {"old": attached, "new": sorted(on)}
     return changes
 
 
@@ -379,8 +380,11 @@ def outpost_apply(name, attach=(), detach=(), config=None):
     if changes:
         known = _objects()
         known.forget()  # whoever attached something a moment ago shall not lose it (Q41)
-        stored, wanted = _outpost(name, attach, detach, config)
-        sent = __utils__["authentik_fields.body"]("outpost", wanted, stored, known, only=changes)
+        stored, on, off, settings = _outpost(name, attach, detach, config)
+        sent = __utils__["authentik_fields.body"]("outpost", settings, stored, known)
+        if on or off:  # by their keys: what others attached may be of a kind that we know nothing of
+            kept = [key for key in stored["providers"] if key not in off.values()]
+            sent["providers"] = list(dict.fromkeys([*kept, *on.values()]))
         _api().update("outposts/instances", stored["pk"], sent)
         known.forget()
     return changes
@@ -440,7 +444,7 @@ def _checked(kind, name, declared, make=False):
 def _secret(name, make):
     """What a secret of this host holds; one that is missing is made, or differs from whatever Authentik has."""
     path = __utils__["secret_files.path"](name)
-    return __utils__["secret_files.read"](path) or (__utils__["secret_files.create"](path) if make else "not made yet")
+    return __utils__["secret_files.obtain"](path) if make else __utils__["secret_files.read"](path) or "not made yet"
 
 
 def _check_together(kind, name, values):
@@ -524,7 +528,7 @@ def _binding_name(one):
 
 
 def _outpost(name, attach, detach, config):
-    """An outpost as it is, and what is to be in the fields that are ours."""
+    """An outpost as it is, the providers that are to be attached and detached, ``{name: key}``, and its settings."""
     known = _objects()
     stored = known.find("outpost", name)
     if stored is None:
@@ -535,16 +539,13 @@ def _outpost(name, attach, detach, config):
                 f"authentik: there is no outpost {name!r}; the embedded one comes back, without providers, when the "
                 "server is restarted"
             )
-    wanted = {}
     foreign = [one for one in attach if known.is_a("oauth2_provider", one)]
     if foreign:  # the server would take them (Q42), and then serve nothing
         raise SaltInvocationError(f"authentik: outpost {name}: {', '.join(foreign)}: no proxy provider")
-    if attach or detach:
-        present = {known.name("provider", one) for one in stored["providers"]}
-        wanted["providers"] = sorted((present | {one.strip() for one in attach}) - set(detach))
-    if config:
-        wanted["config"] = config
-    return stored, __utils__["authentik_fields.check"]("outpost", name, wanted)
+    on = {one: known.reference("proxy_provider", one) for one in attach}
+    off = {one: known.reference("proxy_provider", one) for one in detach if known.is_a("proxy_provider", one)}
+    settings = __utils__["authentik_fields.check"]("outpost", name, {"config": config} if config else {})
+    return stored, on, off, settings
 
 
 def _objects():

@@ -57,7 +57,8 @@ def apply(name, declared, password=None):
     known = __salt__["authentik.objects"]()
     new = known.find("user", name) is None
     # Read before anything is made: an account without its password would be taken for one that has it.
-    first = _secret(password) if new and password else None
+    path = __utils__["secret_files.path"](password) if new and password else None
+    first = path and __utils__["secret_files.obtain"](path)
     changes = __salt__["authentik.apply"]("user", name, declared)
     if first:
         known.needed().call("core/users", known.find("user", name)["pk"], "set_password", {"password": first})
@@ -150,9 +151,6 @@ def service_remove(name, secret=None, bound=False):
 
 def _make(name, path):
     known = __salt__["authentik.objects"]()
-    if __utils__["secret_files.read"](path) is not None:
-        # The server chooses the password: the file is from another account of this name.
-        __utils__["secret_files.remove"](path)
     made = known.needed().call(
         "core/users", "service_account", None, {"name": name, "create_group": False, "expiring": False}
     )
@@ -184,8 +182,3 @@ def _check(name):
 
 def _path(name, secret):
     return __utils__["secret_files.path"](secret or f"authentik-{name}")
-
-
-def _secret(name):
-    path = __utils__["secret_files.path"](name)
-    return __utils__["secret_files.read"](path) or __utils__["secret_files.create"](path)

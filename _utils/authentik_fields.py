@@ -179,7 +179,7 @@ class Attributes(Field):
     def checked(self, value):
         if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
             raise ValueError("is no mapping")
-        if "\\u0000" in repr(value) or "\\x00" in repr(value):
+        if _has_nul(value):
             raise ValueError("has a NUL character")  # on which the server breaks (Q10)
         return value
 
@@ -189,6 +189,12 @@ class Attributes(Field):
 
     def same(self, value, present):
         return self.wanted(value, present) == present
+
+
+def _has_nul(value):
+    if isinstance(value, dict):
+        return any(map(_has_nul, (*value, *value.values())))
+    return any(map(_has_nul, value)) if isinstance(value, list) else isinstance(value, str) and "\0" in value
 
 
 class Reference(Field):

@@ -120,6 +120,13 @@ def create(path):
     return secret
 
 
+def obtain(path):
+    """
+    Return a daemon's password as ``read`` does; one that is not there is made as by ``create``.
+    """
+    return read(path) or create(path)
+
+
 def put(path, value, replace=True):
     """
     Write a secret, text or bytes, to a file that only its owner can read (0600).

@@ -294,8 +294,35 @@ def test_what_is_not_declared_stays(shop, apply):
     before = snapshot(shop)
     assert [one["changes"] for one in run_all(apply)] == [{}] * len(SHOP)
     assert snapshot(shop) == before
-    assert apply("outpost_providers_absent", name="x", providers=["shop"])["changes"]["providers"]["new"] == ["other"]
+    result = apply("outpost_providers_absent", name="x", providers=["shop"])
+    assert result["changes"] == {"providers": {"old": ["shop"], "new": []}}
+    assert outpost["providers"] == [by(shop, "providers", name="other")["pk"]]
     assert outpost["config"]["log_level"] == "debug"
+
+
+def test_a_provider_of_an_unknown_kind_stays_attached(shop, apply):
+    """Nobody here knows its name, so it is known by its key."""
+    outpost = by(shop, "outposts", name=EMBEDDED)
+    row = shop.add("providers", {**by(shop, "providers", name="shop"), "name": "directory", "kind": "ldap"})
+    outpost["providers"] = [row["pk"]]
+    assert apply("outpost_providers", name="x", providers=["shop"])["result"] is True
+    assert outpost["providers"] == [row["pk"], by(shop, "providers", name="shop")["pk"]]
+
+
+def test_a_backslash_is_no_nul_character(apply, authentik):
+    text = r"\x00 and \u0000"
+    assert apply("group_present", name="a", attributes={"note": [text]})["result"] is True
+    assert by(authentik, "groups", name="a")["attributes"] == {"note": [text]}
+
+
+def test_a_secret_is_not_lost_if_the_account_cannot_be_made(apply, server, tmp_path):
+    put(tmp_path, "authentik-shop-backup", "what was there before")
+    inner = server.app
+    server.app = lambda environ, start: (Broken("500 E", HTML, b"") if environ["REQUEST_METHOD"] == "POST" else inner)(
+        environ, start
+    )
+    assert apply("service_account_present", name="shop-backup")["result"] is False
+    assert (tmp_path / "secrets/authentik-shop-backup").read_text() == "what was there before\n"
 
 
 def test_an_attribute_is_taken_away_by_null(shop, apply):
@@ -401,7 +428,7 @@ def test_a_binding_of_two_kinds_is_of_one_afterwards(shop, apply):
         ("binding_present", {"name": "a", "target": "shop", "group": "shop_users", "user": "alice"}, "exactly one of"),
         ("binding_present", {"name": "a", "target": "shop", "group": "nobody"}, "there is no group 'nobody'"),
         ("binding_present", {"name": "a", "target": "shop", "group": "shop_users", "order": "1"}, "no whole number"),
-        ("outpost_providers", {"name": "a", "providers": ["nope"]}, "there is no provider 'nope'"),
+        ("outpost_providers", {"name": "a", "providers": ["nope"]}, "there is no proxy provider 'nope'"),
         (
             "outpost_providers",
             {"name": "a", "providers": [], "outpost": "second", "config": {"a": "b"}},

@@ -142,3 +142,10 @@ def test_a_secret_has_a_file_of_its_name(name):
 def test_a_name_podman_refuses_has_none(name):
     with pytest.raises(SaltInvocationError, match="use letters"):
         secret_files.path(name)
+
+
+def test_a_secret_that_is_missing_is_made_once(tmp_path):
+    path = str(tmp_path / "secrets/new")
+    secret = secret_files.obtain(path)
+    assert len(secret) >= secret_files.MINIMUM_LENGTH
+    assert secret_files.obtain(path) == secret_files.read(path) == secret
