@@ -168,9 +168,11 @@ class Importer:
 
     def _of_tag(self, tag, made):
         if tag.name == "KeyOf":
+            if tag.value not in made:
+                raise Invalid({"content": [f"KeyOf: failed to find entry with `id` of `{tag.value}`"]})
             return made[tag.value]
         if tag.name == "Find":
-            model, *pairs = tag.value
+            model, *pairs = self._resolved(tag.value, made)
             row = self.store.find(self.collections[model].table, **dict(pairs))
             return row and row["pk"]
         name, default = tag.value if isinstance(tag.value, list) else (tag.value, None)

@@ -15,39 +15,34 @@ LASTS = datetime.timedelta(days=365)
 
 
 class Pair:
-    """A self-signed certificate and its key, RSA with 2048 bits."""
+    """A self-signed certificate and its key, RSA with 2048 bits. What is kept of it are texts."""
 
     @functools.cached_property
-    def key(self):
-        return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    def pem(self):
+        """The private key, for who signs with it."""
+        key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        form = serialization.PrivateFormat.PKCS8
+        return key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
 
     @functools.cached_property
-    def certificate(self):
+    def der(self):
+        """The certificate, for who checks."""
+        key = serialization.load_pem_private_key(self.pem, password=None)
         parts = [(NameOID.COMMON_NAME, NAME), (NameOID.ORGANIZATION_NAME, "authentik")]
         parts.append((NameOID.ORGANIZATIONAL_UNIT_NAME, "Self-signed"))
         name = x509.Name([x509.NameAttribute(oid, text) for oid, text in parts])
         since = datetime.datetime.now(datetime.UTC)
-        made = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(self.key.public_key())
+        made = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
         made = made.serial_number(x509.random_serial_number()).not_valid_before(since).not_valid_after(since + LASTS)
-        return made.sign(self.key, hashes.SHA256())
-
-    @property
-    def pem(self):
-        """The private key, for who signs with it."""
-        form = serialization.PrivateFormat.PKCS8
-        return self.key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
-
-    @property
-    def der(self):
-        """The certificate, for who checks."""
-        return self.certificate.public_bytes(serialization.Encoding.DER)
+        return made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
 
     def facts(self):
         """What the API tells of it."""
+        certificate = x509.load_der_x509_certificate(self.der)
         return {
-            "fingerprint_sha256": self.certificate.fingerprint(hashes.SHA256()).hex(":"),
-            "fingerprint_sha1": self.certificate.fingerprint(hashes.SHA1()).hex(":"),  # noqa: S303 - no signature
-            "cert_expiry": self.certificate.not_valid_after_utc.isoformat().replace("+00:00", "Z"),
-            "cert_subject": self.certificate.subject.rfc4514_string(),
+            "fingerprint_sha256": certificate.fingerprint(hashes.SHA256()).hex(":"),
+            "fingerprint_sha1": certificate.fingerprint(hashes.SHA1()).hex(":"),  # noqa: S303 - no signature
+            "cert_expiry": certificate.not_valid_after_utc.isoformat().replace("+00:00", "Z"),
+            "cert_subject": certificate.subject.rfc4514_string(),
             "key_type": "rsa",
         }

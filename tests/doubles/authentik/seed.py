@@ -60,12 +60,13 @@ def fill(store, token, email="root@example.test", password=None):
     Put into an empty store what the first start does.
 
     token
-        The key of the administrator's token.
+        The key of the administrator's token, None for none.
 
     password
         The administrator's. None: there is none, and nobody logs in as akadmin.
     """
     store.settings = {name: one.default() for name, one in system.SETTINGS.items()}
+    store.seeded = True
     fresh = copy.deepcopy(json.loads(PRELOADED.read_text(encoding="utf-8"))["fresh_state"])
     keys = {}
 
@@ -117,8 +118,9 @@ def _add_people(store, fresh, add, keys, email, password, token):
     for group in fresh["/core/groups/"]:
         members = [people[pk]["pk"] for pk in group["users"]]
         add("groups", Groups, group, users=members, roles=[reader["pk"]] * bool(group["roles"]))
-    bootstrap = store.new_token("authentik-bootstrap-token", "api", administrator["pk"], expiring=False)
-    bootstrap["key"] = token
+    if token is not None:
+        bootstrap = store.new_token("authentik-bootstrap-token", "api", administrator["pk"], expiring=False)
+        bootstrap["key"] = token
 
 
 def embed(store):

@@ -2,6 +2,7 @@
 The double as a WSGI application.
 """
 
+import ipaddress
 import json
 import threading
 
@@ -13,13 +14,20 @@ from doubles.authentik.fields import Invalid
 from doubles.authentik.rest import ANYBODY, NO_LOGIN, Answer, Call, Refused, ServerException, relations
 from doubles.authentik.store import Store
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
-from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.routing import RequestRedirect
 
 API = "/api/v3/"
 PAGE = "<!DOCTYPE html><html><head><title>authentik</title></head><body>A test double of Authentik.</body></html>"
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
 READING = "GET, HEAD, OPTIONS"
+BANNER = "X-Test-Double"
+FORWARDED = "HTTP_X_FORWARDED_"
+MEANT = {"REMOTE_ADDR": "FOR", "wsgi.url_scheme": "PROTO", "HTTP_HOST": "HOST"}
+# Where a proxy may be unless somebody says it, as the original has it.
+PRIVATE = tuple(
+    ipaddress.ip_network(network)
+    for network in ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fe80::/10", "::1/128")
+)
 TOKEN_INVALID = "Token invalid/expired"  # noqa: S105 - what the answer says
 KINDS = (
     accounts.Groups,
@@ -49,18 +57,9 @@ KINDS = (
 
 
 class Authentik:
-    """
-    The state of one installation, and the API to it.
+    """One installation: what it knows, and the API to it."""
 
-    token
-        Key of the administrator's token.
-
-    password
-        The administrator's, None for none.
-    """
-
-    def __init__(self, token, password=None):
-        self.lock = threading.RLock()
+    def __init__(self):
         self.store = Store()
         collections = [kind(self.store) for kind in KINDS]
         models = {one.model: one for one in collections if one.writable}
@@ -71,7 +70,6 @@ class Authentik:
         self.store.relations = relations(collections)
         # The longest path first: rbac/permissions begins others.
         self.collections = sorted(collections, key=lambda one: -len(one.path))
-        seed.fill(self.store, token, password=password)
 
     def restart(self):
         """What a start of the server does."""
@@ -195,10 +193,25 @@ def create_app(token, password=None):
     password
         The password of akadmin, None for none.
     """
+    authentik = Authentik()
+    seed.fill(authentik.store, token, password=password)
+    lock = threading.RLock()
+    return application(authentik, lambda: lock)
+
+
+def application(authentik, held, trusted=PRIVATE):
+    """
+    Return an installation as a Flask application.
+
+    held
+        Returns what a request is answered within, a context manager: requests wait for each other.
+
+    trusted
+        The networks of proxies that are believed.
+    """
     app = flask.Flask("a test double of Authentik")
-    app.authentik = authentik = Authentik(token, password)
-    # A proxy in front says who asks, and what for.
-    app.wsgi_app = ProxyFix(one_at_a_time(app.wsgi_app, authentik.lock), x_for=1, x_proto=1, x_host=1)
+    app.authentik = authentik
+    app.wsgi_app = Forwarded(one_at_a_time(app.wsgi_app, held), trusted)
     proxy.register(app)
     app.register_blueprint(login.pages)
     oauth.register(app)
@@ -209,9 +222,20 @@ def create_app(token, password=None):
         missing = isinstance(flask.request.routing_exception, RequestRedirect)
         return nothing_there() if missing else None
 
+    @app.before_request
+    def nobody_yet():
+        """Before the first start of the worker there is neither a flow nor anybody who could ask."""
+        if authentik.store.seeded or flask.request.path.startswith(("/-/", f"{proxy.PREFIX}/")):
+            return None
+        if not flask.request.path.startswith(API):
+            return nothing_there()
+        words = TOKEN_INVALID if "Authorization" in flask.request.headers else NO_LOGIN
+        return flask.Response(json.dumps({"detail": words}), 403, content_type="application/json")
+
     @app.after_request
     def signed(response):
         """The outpost has said itself what its answers depend on."""
+        response.headers[BANNER] = "a test double, no identity provider"
         if "Vary" not in response.headers:
             response.headers.update({"X-Powered-By": "authentik", "Vary": "Accept-Encoding, Accept-Language, Cookie"})
         return response
@@ -249,11 +273,31 @@ def create_app(token, password=None):
     return app
 
 
-def one_at_a_time(application, lock):
-    """Requests wait for each other, as what they change is in memory."""
+class Forwarded:
+    """
+    A proxy in front says who asks, and what for; whoever else says so is not believed.
+
+    networks
+        Those that proxies are in.
+    """
+
+    def __init__(self, application, networks):
+        self.application, self.networks = application, networks
+
+    def __call__(self, environ, start_response):
+        peer = ipaddress.ip_address(environ.get("REMOTE_ADDR") or "127.0.0.1")
+        believed = any(peer in network for network in self.networks)
+        said = {name: environ.get(f"{FORWARDED}{header}", "") for name, header in MEANT.items()} if believed else {}
+        said = {name: value.partition(",")[0].strip() for name, value in said.items() if value}
+        own = {name: value for name, value in environ.items() if believed or not name.startswith(FORWARDED)}
+        return self.application({**own, **said}, start_response)
+
+
+def one_at_a_time(application, held):
+    """Requests wait for each other, as they change what all share."""
 
     def locked(environ, start_response):
-        with lock:
+        with held():
             return application(environ, start_response)
 
     return locked

@@ -1,11 +1,10 @@
 """
-Everything that the double knows, in memory: tables of objects, and what goes with an object that is deleted.
+Everything that the double knows: tables of objects, and what goes with an object that is deleted.
 """
 
 import collections
 import copy
 import datetime
-import itertools
 import secrets
 import time
 import uuid
@@ -33,7 +32,16 @@ class Store:
         self.outpost_sessions = {}  # of the embedded outpost, which has cookies of its own
         self.listed_applications = {}  # what the application list of a user was computed as last
         self.ahead = 0  # seconds; by how much time has passed faster here
-        self._numbers = collections.defaultdict(lambda: itertools.count(1))
+        self.seeded = False  # whether there is what a first start makes
+        self._numbers = collections.Counter()  # {table: the last number}
+
+    def __getstate__(self):
+        """What is kept of it. What the relations are, code says."""
+        return {name: value for name, value in vars(self).items() if name != "relations"}
+
+    def __setstate__(self, state):
+        """Become what was kept; also in place, since others hold this very object."""
+        vars(self).update(state)
 
     def time(self):
         """The present time in seconds, as what expires counts it."""
@@ -60,11 +68,15 @@ class Store:
         return table in NUMBERED
 
     def new_key(self, table):
-        return next(self._numbers[table]) if table in NUMBERED else str(uuid.uuid4())
+        return self._next(table) if table in NUMBERED else str(uuid.uuid4())
 
     def row_number(self, table):
         """The next number of a table that has such keys in the database only."""
-        return next(self._numbers[f"rows of {table}"])
+        return self._next(f"rows of {table}")
+
+    def _next(self, name):
+        self._numbers[name] += 1
+        return self._numbers[name]
 
     def add(self, table, row, key="pk"):
         row[key] = self.new_key(table)

@@ -2,11 +2,14 @@
 Settings of the whole server: its version, brands, and what the first page asks before anybody logs in.
 """
 
+import os
+
 from doubles.authentik import fields
 from doubles.authentik.fields import Invalid
 from doubles.authentik.rest import ANYBODY, Answer, Collection, exact
 
-VERSION = "2026.2.2"
+# What it behaves like is 2026.2.2; it can call itself otherwise, for tests of upgrades.
+VERSION = os.environ.get("AUTHENTIK_DOUBLE_VERSION", "2026.2.2")
 LOGO, ICON = "/static/dist/assets/icons/icon_left_brand.svg", "/static/dist/assets/icons/icon.png"
 BACKGROUND = "/static/dist/assets/images/flow_background.jpg"
 SETTINGS = {
