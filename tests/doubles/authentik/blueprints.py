@@ -10,6 +10,7 @@ from pathlib import Path
 import yaml
 from doubles.authentik import fields
 from doubles.authentik.fields import Invalid
+from doubles.authentik.rbac import KNOWN
 from doubles.authentik.rest import Answer, Call, Collection, ServerException, exact
 from doubles.authentik.store import now
 
@@ -153,9 +154,12 @@ class Importer:
     def _more(self, model, row, attributes):
         """What blueprints may set and the API may not."""
         if model == "authentik_rbac.role" and "permissions" in attributes:
+            unknown = [name for name in attributes["permissions"] if name not in KNOWN]
+            if unknown:
+                raise Invalid({"permissions": [f'"{unknown[0]}" is not a valid choice.']})
             row["permissions"] = list(attributes["permissions"])
         if model == "authentik_core.token" and "key" in attributes:
-            row["key"] = attributes["key"]
+            row["key"] = fields.Text(required=True).clean(attributes["key"], self.store)
         if model == "authentik_core.user" and "password" in attributes:
             row["password"] = attributes["password"]
 
@@ -175,15 +179,15 @@ class Importer:
             model, *pairs = self._resolved(tag.value, made)
             row = self.store.find(self.collections[model].table, **dict(pairs))
             return row and row["pk"]
+        if tag.name == "Format":
+            template, *arguments = tag.value
+            return template % tuple(self._resolved(one, made) for one in arguments)
         name, default = tag.value if isinstance(tag.value, list) else (tag.value, None)
         if tag.name == "Context":
             return self.context.get(name, default)
         if tag.name == "Env":
             return os.environ.get(name, default)
-        if tag.name == "File":
-            return Path(name).read_text(encoding="utf-8").strip() if Path(name).exists() else default
-        template, *arguments = tag.value
-        return template % tuple(self._resolved(one, made) for one in arguments)
+        return Path(name).read_text(encoding="utf-8").strip() if Path(name).exists() else default
 
 
 class Blueprints(Collection):
