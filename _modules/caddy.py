@@ -25,6 +25,9 @@ UNIT = "caddy.service"
 # What the files mean in Caddy's JSON, as a digest: spares asking Caddy's adapter at each run, and can be lost.
 MEMORY = "/var/lib/rick-infra/caddy.json"
 AUTHORITY = "/var/lib/caddy/.local/share/caddy/pki/authorities/local/root.crt"
+# What this host trusts (package ca-certificates), and that with its own authority, in a directory that containers get.
+PUBLIC_AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
+AUTHORITIES = "/etc/caddy/authorities/ca-certificates.crt"
 DPKG_TIMEOUT = 60  # seconds
 FILE_MODE = 0o644  # of a site's file, root:caddy
 CONTEXT = "caddy.Caddyfile"  # what this run has made, or would make, of the Caddyfile
@@ -97,6 +100,45 @@ def root_certificate(file=None):
     if file:
         __utils__["textfile.write"](file, text)
     return text
+
+
+def authorities_differences(internal):
+    """
+    Return what is not so with the file of all authorities that containers may trust, ``{}`` if it is as it should be.
+
+    internal
+        Whether Caddy's own authority is one of them.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call caddy.authorities_differences internal=true
+    """
+    present = __utils__["textfile.read"](AUTHORITIES)
+    if internal and __opts__.get("test") and __utils__["textfile.read"](AUTHORITY) is None:
+        return {AUTHORITIES: {"old": None, "new": "all authorities"}}  # Caddy makes its own with the first site
+    if present == _authorities(internal):
+        return {}
+    return {AUTHORITIES: {"old": None if present is None else "other authorities", "new": "all authorities"}}
+
+
+def authorities_apply(internal):
+    """
+    Write the file of all authorities that containers may trust.
+
+    internal
+        As for ``caddy.authorities_differences``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call caddy.authorities_apply internal=true
+    """
+    Path(AUTHORITIES).parent.mkdir(mode=0o755, exist_ok=True)
+    __utils__["textfile.write"](AUTHORITIES, _authorities(internal))
+    return True
 
 
 def configuration_differences(text, check=True):
@@ -431,6 +473,11 @@ def _remember(files, configuration):
         "configuration": __utils__["caddy_files.digest"](configuration),
     }
     __utils__["textfile.write"](MEMORY, json.dumps(known), mode=0o600)
+
+
+def _authorities(internal):
+    public = __utils__["textfile.read"](PUBLIC_AUTHORITIES) or ""
+    return public + (root_certificate() if internal else "")
 
 
 def _missing_folders():

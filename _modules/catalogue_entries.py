@@ -12,13 +12,14 @@ import re
 from salt.exceptions import CommandExecutionError
 
 CONTEXT = "catalogue"
+AUTHENTIK = "authentik"  # what its service is called
 # An error of the external pillar begins with the file's path.
 UNREADABLE = re.compile(r"\S*/(?P<name>[^/]+)\.yaml:")
 
 
 def declared():
     """
-    Return the entries as they were written, ``{name: data}``.
+    Return the entries as they were written, ``{name: data}``, and that of Authentik if this host runs it.
 
     CLI Example:
 
@@ -27,7 +28,11 @@ def declared():
         salt-call catalogue_entries.declared
     """
     entries = _rick().get("services")
-    return entries if isinstance(entries, dict) else {}
+    entries = entries if isinstance(entries, dict) else {}
+    settings, wrong = _authentik()
+    if settings is None or wrong or AUTHENTIK in entries:
+        return entries
+    return {**entries, AUTHENTIK: __utils__["authentik_entry.entry"](settings)}
 
 
 def only():
@@ -62,7 +67,9 @@ def known():
     if "catalogue" not in memory:
         entries = declared()
         broken = [found["name"] for found in map(UNREADABLE.match, _errors_of_files()) if found]
-        host = {"ports": __utils__["catalogue_host.ports"](entries), "problems": []}
+        settings, wrong = _authentik()
+        host = {"ports": __utils__["catalogue_host.ports"](entries), "problems": list(wrong)}
+        host["sso"] = settings and settings["domain"]
         for component in ("postgresql", "valkey"):
             try:
                 host[component] = __utils__["catalogue_infrastructure.settings"](component, __pillar__, __grains__)
@@ -125,6 +132,28 @@ def remembered():
 def _rick():
     rick = __pillar__.get("rick")
     return rick if isinstance(rick, dict) else {}
+
+
+def _authentik():
+    """The settings of Authentik if this host runs it, else None; and what is wrong with them."""
+    memory = remembered()
+    if "authentik" not in memory:
+        try:
+            settings = __utils__["catalogue_infrastructure.settings"]("authentik", __pillar__, __grains__)
+        except CommandExecutionError as error:
+            memory["authentik"] = (None, str(error).splitlines())
+            return memory["authentik"]
+        wrong = []
+        if settings["domain"] is not None:
+            installed = __utils__["catalogue_host.image"](f"{AUTHENTIK}-server")
+            wrong = __utils__["authentik_entry.problems"](settings, installed)
+            if AUTHENTIK in (_rick().get("services") or {}):
+                wrong.append(
+                    f"rick:services:{AUTHENTIK}: this host runs Authentik already (rick:authentik:domain); rename this "
+                    "service, or move what it says to rick:authentik"
+                )
+        memory["authentik"] = (settings if settings["domain"] else None, wrong)
+    return memory["authentik"]
 
 
 def _errors_of_files():

@@ -136,3 +136,31 @@ def site_absent(name):
         fine=f"Service {name} has no site",
         plan=f"Service {name} would have no site",
     )
+
+
+def authorities_present(name, internal):
+    """
+    Ensure there is a file with all certificate authorities that a container may trust: those that this host trusts
+    and, if asked for, its own, ``/etc/caddy/authorities/ca-certificates.crt``.
+
+    name
+        Anything.
+
+    internal
+        Whether Caddy's own authority (``tls: internal``) is one of them. It has to be there, which a site sees to.
+
+    A container that has the directory sees a new file at once.
+
+    .. code-block:: yaml
+
+        Containers know whom to trust:
+          caddy.authorities_present:
+            - internal: true
+    """
+    return __utils__["results.converge"](
+        name,
+        __opts__["test"],
+        differences=lambda: __salt__["caddy.authorities_differences"](internal),
+        apply=lambda: __salt__["caddy.authorities_apply"](internal),
+        fine="Containers know whom to trust",
+    )

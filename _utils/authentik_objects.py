@@ -6,6 +6,7 @@ filter (Q6, Q7). So what a run asks does not grow with the services. A plan coun
 make or remove.
 """
 
+import contextlib
 import difflib
 import itertools
 from typing import NamedTuple
@@ -241,6 +242,17 @@ class Objects:
         """
         field = kind(name).bound_by
         return [binding for binding in self.list("binding") if binding[field] == one["pk"]] if field else []
+
+    @contextlib.contextmanager
+    def trial(self):
+        """
+        Forget at the end what was planned within: for plans that are made to be carried out at once.
+        """
+        planned, gone = set(self._planned), set(self._gone)
+        try:
+            yield
+        finally:
+            self._planned, self._gone = planned, gone
 
     def plan(self, name, wanted):
         """

@@ -15,6 +15,8 @@ PATH = re.compile(r"/[^\s\"'`{}\\#]*")
 # Whatever stands unquoted in a Caddyfile as it is here.
 FILE = re.compile(r"/[^\"`{}\\\x00-\x1f\x7f]+")
 SNIPPET = re.compile(r"[a-z][a-z0-9-]*")
+# Two dots, a slash, a backslash, a semicolon or a NUL, written plainly or not.
+AMBIGUOUS = r"`(?i)\.\.|[;\\]|%2e|%2f|%5c|%3b|%00`"
 STOPPED = "This service is stopped."
 KEYS = {
     "domains",
@@ -147,11 +149,16 @@ def _login(site):
     if not site.get("login"):
         return []
     paths = [*([site["health_path"]] if site.get("health_path") else []), *(site.get("public_paths") or [])]
-    # A block of its own that never enters the login, rather than an exception within the login.
+    # A block of its own that never enters the login, rather than an exception within the login. What applications might
+    # take for another path than Caddy does stays within.
     return [
+        *_one_domain(site["domains"]),
         *(
             [
-                f"\t\t@rick-infra-open path {' '.join(paths)}",
+                "\t\t@rick-infra-open {",
+                f"\t\t\tpath {' '.join(paths)}",
+                f"\t\t\tnot vars_regexp {{http.request.uri}} {AMBIGUOUS}",
+                "\t\t}",
                 "\t\thandle @rick-infra-open {",
                 f"\t\t\treverse_proxy {site['upstream']}",
                 "\t\t}",
@@ -160,6 +167,16 @@ def _login(site):
             else []
         ),
         f"\t\timport {site['login']}",
+    ]
+
+
+def _one_domain(domains):
+    """Authentik knows one address of a site; users come to that one from the others."""
+    if len(domains) == 1:
+        return []
+    return [
+        f"\t\t@rick-infra-elsewhere not host {domains[0]}",
+        f"\t\tredir @rick-infra-elsewhere https://{domains[0]}{{uri}} 308",
     ]
 
 

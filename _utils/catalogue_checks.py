@@ -41,6 +41,7 @@ def problems(entries, names, max_connections, claims):
         *_references(present),
         *_ports(present),
         *_twice("domain", _domains(present)),
+        *_subnets(present),
         *_twice("uid", [(name, ("uid",), entry["uid"]) for name, entry in kept.items() if entry["uid"] is not None]),
         *_databases(kept),
         *_roles(kept, names),
@@ -173,6 +174,14 @@ def _domains(present):
             yield from (
                 (name, ("site", "domains", number), domain) for number, domain in enumerate(entry["site"]["domains"])
             )
+
+
+def _subnets(present):
+    wanted = [(name, ipaddress.ip_network(entry["subnet"])) for name, entry in present.items() if entry["subnet"]]
+    for index, (name, subnet) in enumerate(wanted):
+        for other, taken in wanted[:index]:
+            if subnet.overlaps(taken):
+                yield f"{_at(name, 'subnet')}: {subnet} overlaps with {_at(other, 'subnet')}, {taken}"
 
 
 def _twice(what, wanted):

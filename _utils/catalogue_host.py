@@ -29,6 +29,7 @@ HOME_MODE = 0o750
 LARGEST = 256 * 1024  # bytes of a unit that are looked at
 TCP = ("/proc/net/tcp", "/proc/net/tcp6")
 LISTENING = "0A"  # TCP_LISTEN, as proc_pid_net(5) shows it
+IMAGE = re.compile(r"^\s*Image\s*=\s*(\S+)\s*$", re.MULTILINE)
 PUBLISHED = re.compile(r"^\s*PublishPort\s*=\s*127\.0\.0\.1:(\d+):\d+\s*$", re.MULTILINE)
 MADE = re.compile(r"\s--publish[ =]127\.0\.0\.1:(\d+):\d+(?=\s)")
 
@@ -54,6 +55,14 @@ def ports(names, folder=QUADLET_FOLDER, generated=GENERATOR_FOLDER):
         if published:
             found[name] = int(published[1])
     return found
+
+
+def image(container, folder=QUADLET_FOLDER):
+    """
+    Return the image that a container's file names, None without one.
+    """
+    found = IMAGE.search(_read(Path(folder, f"{container}.container")) or "")
+    return found and found[1]
 
 
 def listening(tables=TCP):

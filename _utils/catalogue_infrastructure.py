@@ -40,7 +40,21 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "access_log": bool,
         "global_options": str,
     },
-    "authentik": {"url": str, "token": str},
+    "authentik": {
+        "domain": (str, type(None)),
+        "version": str,
+        "image": str,
+        "digest": (str, type(None)),
+        "tls": (str, dict),
+        "email": (str, type(None)),
+        "state": str,
+        "data": str,
+        "subnet": str,
+        "connection_limit": int,
+        "env": dict,
+        "url": str,
+        "token": str,
+    },
 }
 
 # What the tree decides, because the sockets' protection rests on it.
@@ -103,6 +117,8 @@ ENTRIES = {
 LINES = {("caddy", "global_options")}
 
 CHOICES = {
+    ("authentik", "state"): ("present", "stopped", "absent"),
+    ("authentik", "data"): ("keep", "archive", "delete"),
     ("valkey", "appendfsync"): ("always", "everysec", "no"),
     ("valkey", "maxmemory_policy"): (
         "noeviction",

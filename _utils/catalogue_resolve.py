@@ -8,17 +8,20 @@ same whenever it is made from the same. The Quadlet units are made of it by ``se
 
 import difflib
 import hashlib
+import ipaddress
 import re
 
 FIRST_PORT, PORTS = 20000, 10000  # below 32768, where the kernel takes ports for outgoing connections
 POSTGRESQL_DIRECTORY = "/run/postgresql"
 PRIVATE_ROOT = "/run/rick-infra"
+# In a container that speaks to Authentik (service_units.AUTHORITIES): whom it may trust, and this host's own authority.
+AUTHORITIES = "/etc/rick-infra/authorities/ca-certificates.crt"
 GENERATED = {"length": 43, "alphabet": "urlsafe"}  # 256 bits
 
 # A doubled brace takes the meaning away: {{postgres.url}} stays {postgres.url}.
 PLACEHOLDER = re.compile(
-    r"\{\{(?P<literal>(?:postgres|valkey|secret|service|site)\.[A-Za-z0-9_:-]*)\}\}"
-    r"|\{(?P<root>postgres|valkey|secret|service|site)\.(?P<leaf>[A-Za-z0-9_-]*)(?P<url>:url)?\}"
+    r"\{\{(?P<literal>(?:postgres|valkey|secret|service|site|auth)\.[A-Za-z0-9_:-]*)\}\}"
+    r"|\{(?P<root>postgres|valkey|secret|service|site|auth)\.(?P<leaf>[A-Za-z0-9_-]*)(?P<url>:url)?\}"
 )
 # What Environment= carries unchanged (systemd.exec(5), podman-systemd.unit(5)); all else is delivered as a secret.
 PLAIN = re.compile(r"(?:[A-Za-z0-9_./:@,+=?&~-]+(?: +[A-Za-z0-9_./:@,+=?&~-]+)*)?")
@@ -34,7 +37,8 @@ def resolve(entries, host):
     host
         What is known of the host: ``postgresql`` and ``valkey`` as from
         ``catalogue.infrastructure``, ``ports`` (``{service: port}``, those that services have now) and, if that is
-        known, ``listening`` (the ports of whatever listens; no other service gets one of those).
+        known, ``listening`` (the ports of whatever listens; no other service gets one of those) and ``sso`` (the
+        domain where users log in).
 
     Returns ``({name: service}, problems)``; problems are sentences that name the service and the place in the pillar.
     """
@@ -44,6 +48,11 @@ def resolve(entries, host):
     for name, entry in entries.items():
         service = _service(name, entry, host, ports.get(name))
         found: list[str] = []
+        if service["auth"] and not host.get("sso"):
+            found.append(
+                "nobody can log in here: say rick:authentik:domain, and this host runs Authentik "
+                f"(rick:services:{name}:auth)"
+            )
         _resolve_containers(entry, service, found)
         service["after"] = [
             f"{needed}-{container}.service"
@@ -65,6 +74,7 @@ def _service(name, entry, host, port):
     groups += ["valkey-clients"] if valkey and valkey["isolation"] == "prefix" else []
     site = entry["site"]
     health = entry["health"] or {}
+    auth = None if absent else _auth(name, entry, host.get("sso"))
     return {
         "name": name,
         "state": entry["state"],
@@ -83,7 +93,7 @@ def _service(name, entry, host, port):
         },
         "postgres": postgres,
         "valkey": valkey,
-        "secrets": _secrets(name, entry, postgres, valkey),
+        "secrets": _secrets(name, entry, postgres, valkey, auth),
         "port": port,
         "publish": entry["publish"],
         "health": {
@@ -96,7 +106,9 @@ def _service(name, entry, host, port):
             "upstream": f"127.0.0.1:{port}",
             "health_path": health.get("path"),
             "stopped": entry["state"] == "stopped",
+            "login": "login" if auth and auth["pattern"] == "forward_auth" else None,
         },
+        "auth": auth,
         "rollback": entry["rollback"],
         "images": list(dict.fromkeys(one["image"] for _, one in _containers(entry) if one["image"])),
         # How each container gets in and what it is told; the units are made of these.
@@ -145,6 +157,30 @@ def _valkey(name, asked, shared):
     }
 
 
+def _auth(name, entry, domain):
+    """What Authentik has of a service, and how it is reached; None if nobody logs in."""
+    asked = entry["auth"]
+    if asked is None or asked["pattern"] == "none":
+        return None
+    hosts = [f"https://{one}" for one in entry["site"]["domains"]] if entry["site"] else []
+    return {
+        **{key: asked[key] for key in ("pattern", "policies", "consent", "lifetime", "client", "scopes")},
+        **{key: asked[key] for key in ("offline_access", "claims_in_id_token", "issuer_mode", "sub_mode")},
+        **{key: asked[key] for key in ("logout_uri", "logout_method")},
+        "title": asked["title"] or name,
+        "groups": [f"{name}_{role}" for role in asked["groups"]],
+        "clients": [f"{name}-{client}" for client in asked["clients"]],
+        "external_host": hosts[0] if hosts else None,
+        "redirect_uris": [host + path for host in hosts for path in asked["redirect_paths"]] + asked["redirect_uris"],
+        "secret": f"{name}.auth" if _has_client_secret(asked) else None,
+        "url": f"https://{domain}",
+    }
+
+
+def _has_client_secret(asked):
+    return asked["pattern"] == "api" or (asked["pattern"] == "oauth2" and asked["client"] == "confidential")
+
+
 def _owner(name, entry, volume):
     if volume["owner"] is not None:
         return volume["owner"]
@@ -153,15 +189,15 @@ def _owner(name, entry, volume):
     return only if isinstance(only, int) else name
 
 
-def _secrets(name, entry, postgres, valkey):
+def _secrets(name, entry, postgres, valkey, auth):
     found = []
     for own, about in entry["secrets"].items():
         source = {key: about[key] for key in ("pillar", "file") if about[key] is not None}
         given = {key: about[key] for key in ("length", "alphabet") if about[key] is not None}
         found.append({"name": f"{name}.{own}", **(source or {"generate": {**GENERATED, **given}})})
-    for database in (postgres, valkey):
-        if database and database["secret"] and entry["state"] != "absent":
-            found.append({"name": database["secret"], "generate": GENERATED})
+    for one in (postgres, valkey, auth):
+        if one and one["secret"] and entry["state"] != "absent":
+            found.append({"name": one["secret"], "generate": GENERATED})
     return found
 
 
@@ -287,9 +323,11 @@ def _known(service, way, entry):
         "service": {
             "name": _text(name),
             "home": _text(service["account"]["home"]),
+            **({"gateway": _text(_gateway(entry["subnet"]))} if entry["subnet"] else {}),
             **({"port": _text(entry["port"]), "host_port": _text(service["port"])} if service["port"] else {}),
         },
         "site": {},
+        "auth": _known_auth(name, service["auth"]) if service["auth"] else {},
         "postgres": {},
         "valkey": {},
     }
@@ -307,6 +345,38 @@ def _known(service, way, entry):
         known["postgres"] = _known_postgres(service["postgres"], private or POSTGRESQL_DIRECTORY)
     if service["valkey"]:
         known["valkey"] = _known_valkey(service["valkey"], private or service["valkey"]["directory"])
+    return known
+
+
+def _gateway(subnet):
+    """The host's address in the network of a pod: the first, as Podman takes it (podman-network-create(1))."""
+    return next(ipaddress.ip_network(subnet).hosts())
+
+
+def _known_auth(name, auth):
+    own = f"{auth['url']}/application/o/{name}/"
+    everybody = f"{auth['url']}/application/o/"
+    known = {
+        "url": _text(auth["url"]),
+        "users": _text(f"{name}_users"),
+        **{group.removeprefix(f"{name}_"): _text(group) for group in auth["groups"]},
+    }
+    if auth["pattern"] == "forward_auth":
+        return {**known, "logout_url": _text(f"{auth['external_host']}/outpost.goauthentik.io/sign_out")}
+    known.update(
+        client_id=_text(name),
+        issuer=_text(own if auth["issuer_mode"] == "per_provider" else f"{auth['url']}/"),
+        discovery_url=_text(f"{own}.well-known/openid-configuration"),
+        jwks_url=_text(f"{own}jwks/"),
+        token_url=_text(f"{everybody}token/"),
+        introspection_url=_text(f"{everybody}introspect/"),
+        authorize_url=_text(f"{everybody}authorize/"),
+        userinfo_url=_text(f"{everybody}userinfo/"),
+        logout_url=_text(f"{own}end-session/"),
+        ca=_text(AUTHORITIES),
+    )
+    if auth["secret"]:
+        known["client_secret"] = [{"secret": auth["secret"]}]
     return known
 
 
@@ -377,6 +447,7 @@ def _unknown(found, leaves):
             "postgres": "this container has no PostgreSQL; say postgres: true",
             "valkey": "this container has no Valkey; say valkey: true",
             "site": "there is no site",
+            "auth": "nobody logs in here; say auth: and a pattern",
             "secret": "there are no secrets",
         }.get(found["root"], "there is none")
         hint = missing

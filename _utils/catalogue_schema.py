@@ -13,6 +13,8 @@ import ipaddress
 import math
 import re
 import shlex
+import urllib.parse
+import zoneinfo
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -27,12 +29,12 @@ from pydantic import (
     model_validator,
 )
 
-UNITS_OF_TIME = {"s": 1, "min": 60, "m": 60, "h": 3600}
+UNITS_OF_TIME = {"s": 1, "min": 60, "m": 60, "h": 3600, "d": 24 * 3600}
 LATEST = "latest"
 SWITCHES = ("yes", "no", "on", "off", "true", "false")
 # What the tree itself calls parts of a service.
 RESERVED_CONTAINERS = ("init", "pod", "network")
-RESERVED_SECRETS = ("postgres", "valkey")
+RESERVED_SECRETS = ("postgres", "valkey", "auth")
 # Their consumers are other machines' resolvers and Caddy: letters, digits and dashes, with a wildcard in front at most.
 DOMAIN = r"^(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 # No control characters, those of Unicode and its ends of lines included: each of these would begin another line.
@@ -67,6 +69,10 @@ SIGNAL = (  # signal(7)
 SCHEDULE = r"^[!-~][ -~]{0,99}$"
 PILLAR_KEY = r"^[^\s]+$"
 BODY_SIZE = r"^[1-9][0-9]*([kKMG]i?B)?$"
+CLOCK = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"
+# RFC 6749, 3.3.
+SCOPE = r"^[!#-\[\]-~]{1,100}$"
+ROLE = r"^[a-z][a-z0-9_-]{0,30}$"
 # What each of them means to a person.
 FORMS = {
     DOMAIN: "a domain: lower-case letters, digits, dashes and dots, such as app.example.org",
@@ -90,6 +96,9 @@ FORMS = {
     SCHEDULE: "a time as in systemd.time(7), such as daily or Mon 04:00",
     PILLAR_KEY: "a key of the pillar, such as smtp:password",
     BODY_SIZE: "a size, such as 10MB",
+    CLOCK: "a time of the day, such as 08:00, in quotes",
+    SCOPE: "a scope: one word, such as api:read",
+    ROLE: "a role: lower-case letters, digits, _ and -, beginning with a letter, 31 at most",
 }
 IMAGE = re.compile(
     r"(?P<name>([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]+)?/)?"
@@ -100,7 +109,7 @@ IMAGE = re.compile(
 
 def _seconds(value):
     if isinstance(value, str):
-        match = re.fullmatch(r"([0-9]+) ?(s|min|m|h)", value)
+        match = re.fullmatch(r"([0-9]+) ?(s|min|m|h|d)", value)
         if not match:
             raise ValueError(f"{value!r} is not a time: a number of seconds, or text such as 90s, 5min, 1h")
         return int(match[1]) * UNITS_OF_TIME[match[2]]
@@ -184,6 +193,40 @@ def _address(value):
         raise ValueError(f"{value!r} is not an IP address, such as 0.0.0.0 for all") from None
 
 
+def _network(value):
+    try:
+        return str(ipaddress.ip_network(value))
+    except ValueError as error:
+        raise ValueError(f"{value!r} is not a network, such as 192.0.2.0/24: {error}") from None
+
+
+def _subnet(value):
+    network = ipaddress.ip_network(_network(value))
+    if network.version != 4 or network.prefixlen > 29:
+        raise ValueError(f"{value} is no place for a pod: an IPv4 network, /29 at least")
+    return str(network)
+
+
+def _timezone(value):
+    try:
+        zoneinfo.ZoneInfo(value)
+    except (ValueError, OSError, zoneinfo.ZoneInfoNotFoundError) as error:
+        raise ValueError(f"{value!r} is no time zone, such as Europe/Berlin") from error
+    return value
+
+
+def _redirect(value):
+    place = urllib.parse.urlsplit(value)
+    if not place.scheme or place.fragment or any(one.isspace() or not one.isprintable() for one in value):
+        raise ValueError(f"{value!r} is no address to come back to, such as https://app.example.org/callback")
+    return value
+
+
+def _described(value):
+    """Names by themselves, where each may have a description."""
+    return dict.fromkeys(value, "") if isinstance(value, list) and all(isinstance(one, str) for one in value) else value
+
+
 def _size(value):
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
@@ -194,11 +237,18 @@ def _or(*short):
 
 
 DAY = 24 * 3600  # seconds
+TIME = "^[0-9]+ ?(s|min|m|h|d)$"
 Seconds = Annotated[
     int,
     BeforeValidator(_seconds),
     Field(ge=1, le=DAY),
-    _or({"type": "integer", "minimum": 1, "maximum": DAY}, {"type": "string", "pattern": "^[0-9]+ ?(s|min|m|h)$"}),
+    _or({"type": "integer", "minimum": 1, "maximum": DAY}, {"type": "string", "pattern": TIME}),
+]
+Lifetime = Annotated[
+    int,
+    BeforeValidator(_seconds),
+    Field(ge=60, le=365 * DAY),
+    _or({"type": "integer", "minimum": 60, "maximum": 365 * DAY}, {"type": "string", "pattern": TIME}),
 ]
 Text = Annotated[str, StringConstraints(pattern=TEXT)]
 Words = Annotated[
@@ -454,6 +504,118 @@ class Site(Model):
     )
 
 
+class Hours(Model):
+    """When users may log in."""
+
+    days: list[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]] = Field(
+        ["mon", "tue", "wed", "thu", "fri", "sat", "sun"], min_length=1, description="Those on which the hours begin."
+    )
+    start: Annotated[str, StringConstraints(pattern=CLOCK)] = Field(description='For example `"08:00"`.')
+    end: Annotated[str, StringConstraints(pattern=CLOCK)] = Field(
+        description='For example `"18:00"`. Before `start`, it is on the next day.'
+    )
+    timezone: Annotated[str, AfterValidator(_timezone)] = Field("UTC", description="For example `Europe/Berlin`.")
+
+
+class Policies(Model):
+    """What has to hold besides the group. All of it has to."""
+
+    hours: Hours | None = Field(None, description="Hours of the week.")
+    networks: Annotated[list[Annotated[str, AfterValidator(_network)]], BeforeValidator(_one_or_many)] = Field(
+        [],
+        description="Where users come from: a list of networks, or one.",
+        json_schema_extra={"short": {"type": "string"}},
+    )
+
+
+# What each pattern has besides what all have.
+PATTERNS: dict[str, tuple[str, ...]] = {
+    "forward_auth": ("lifetime", "consent"),
+    "oauth2": (
+        *("lifetime", "consent", "client", "redirect_paths", "redirect_uris", "scopes", "offline_access"),
+        *("claims_in_id_token", "issuer_mode", "sub_mode", "logout_uri", "logout_method"),
+    ),
+    "api": ("lifetime", "scopes", "clients"),
+    "none": (),
+}
+
+
+class Auth(Model):
+    """How users, or programs, log in."""
+
+    pattern: Literal["forward_auth", "oauth2", "api", "none"] = Field(
+        description="`forward_auth`: Caddy asks Authentik, the service gets the user in headers. `oauth2`: the service "
+        "speaks OpenID Connect. `api`: it checks the tokens of programs. `none`: no login."
+    )
+    title: Annotated[str, StringConstraints(pattern=LINE, min_length=1, max_length=100)] | None = Field(
+        None, description="What users read. Default: the service's name."
+    )
+    groups: Annotated[list[Annotated[str, StringConstraints(pattern=ROLE)]], AfterValidator(_once_each)] = Field(
+        ["admins", "readonly"],
+        description="Groups below `NAME_users`, for what the service itself distinguishes: `admins` is `NAME_admins`.",
+    )
+    policies: Policies = Field(default_factory=Policies, description="What has to hold besides the group.")  # type: ignore[arg-type]
+    consent: Literal["implicit", "explicit"] = Field(
+        "implicit", description="Whether users are asked before the service learns who they are."
+    )
+    lifetime: Lifetime | None = Field(
+        None, description="How long a login (`forward_auth`) or an access token lasts. Default: Authentik's."
+    )
+    client: Literal["confidential", "public"] = Field(
+        "confidential", description="`public`: what runs at the user's and can keep no secret; PKCE is its protection."
+    )
+    redirect_paths: Annotated[list[UrlPath], BeforeValidator(_one_or_many)] = Field(
+        [],
+        description="Paths of the site where users come back to, at each of its domains: a list, or one.",
+        json_schema_extra={"short": {"type": "string"}},
+    )
+    redirect_uris: list[Annotated[str, AfterValidator(_redirect)]] = Field(
+        [], description="Addresses elsewhere where users come back to. They have to match exactly."
+    )
+    scopes: Annotated[
+        dict[Annotated[str, StringConstraints(pattern=SCOPE)], Annotated[str, StringConstraints(pattern=LINE)]],
+        BeforeValidator(_described),
+    ] = Field(
+        {},
+        description="Scopes of the service's own, with what users read about each: a mapping, or a list.",
+        json_schema_extra={"short": {"type": "array", "items": {"type": "string"}}},
+    )
+    offline_access: bool = Field(False, description="Refresh tokens are given out.")
+    claims_in_id_token: bool = Field(True, description="All claims are in the ID token, too.")
+    issuer_mode: Literal["per_provider", "global"] = Field(
+        "per_provider", description="Whether the issuer is the service's own, or one for all."
+    )
+    sub_mode: Literal["hashed_user_id", "user_id", "user_uuid", "user_username", "user_email", "user_upn"] = Field(
+        "hashed_user_id", description="What the claim `sub` is."
+    )
+    logout_uri: Annotated[str, AfterValidator(_redirect)] | None = Field(
+        None, description="What Authentik tells of a logout."
+    )
+    logout_method: Literal["backchannel", "frontchannel"] = Field(
+        "backchannel", description="Whether it tells that itself, or the browser does."
+    )
+    clients: Annotated[list[Name], AfterValidator(_once_each)] = Field(
+        [], description="Programs with an account of their own, `NAME-CLIENT`, in `NAME_users`."
+    )
+
+    @model_validator(mode="after")
+    def _fits_its_pattern(self):
+        own = PATTERNS[self.pattern]
+        everywhere = {"pattern", "title", "groups", "policies"} if self.pattern != "none" else {"pattern"}
+        problems: list[tuple[str, str, tuple[str, ...]]] = [
+            (key, f"means nothing with pattern: {self.pattern}", ("pattern",))
+            for key in sorted(self.model_fields_set - everywhere - set(own))
+        ]
+        if self.pattern == "oauth2" and not self.redirect_paths and not self.redirect_uris:
+            text = "users would have nowhere to come back to; say redirect_paths: and the path of the site"
+            problems.append(("", text, ("redirect_paths", "redirect_uris")))
+        if "users" in self.groups:
+            problems.append(("groups", "users is there anyway", ()))
+        if problems:
+            raise Misfit(problems)
+        return self
+
+
 class Entry(Container):
     """A service. Only `image` is required."""
 
@@ -501,11 +663,23 @@ class Entry(Container):
         None, description="Its site.", json_schema_extra={"short": {"type": ["string", "array"]}}
     )
     rollback: bool = Field(True, description="A change that does not become healthy is taken back.")
-    auth: Literal["none"] = Field("none", description="Login pattern. None so far.")
+    subnet: Annotated[str, AfterValidator(_subnet)] | None = Field(
+        None, description="IPv4 network of the pod, such as `10.89.200.0/29`. Default: one that Podman chooses."
+    )
+    auth: Annotated[Auth | None, _option("pattern")] = Field(
+        None,
+        description="How users log in; takes Authentik on this host.",
+        json_schema_extra={"short": {"type": "string"}},
+    )
 
     @model_validator(mode="after")
     def _parts_fit(self):
-        problems = [*self._name_problems(), *self._port_problems(), *self._container_problems()]
+        problems = [
+            *self._name_problems(),
+            *self._port_problems(),
+            *self._container_problems(),
+            *self._login_problems(),
+        ]
         if self.state != "absent":
             problems += self._image_problems()
         if self.binds and not self.allow_binds:
@@ -525,7 +699,7 @@ class Entry(Container):
         for key, names, reserved, text in (
             ("containers", self.containers, RESERVED_CONTAINERS, "the tree itself calls a part of each service so"),
             ("timers", self.timers, RESERVED_CONTAINERS, "the tree itself calls a part of each service so"),
-            ("secrets", self.secrets, RESERVED_SECRETS, "the database's password is called so"),
+            ("secrets", self.secrets, RESERVED_SECRETS, "one that the tree itself makes is called so"),
         ):
             yield from ((f"{key}:{name}", text, ()) for name in names if name in reserved)
         # An only container is called web.
@@ -554,6 +728,16 @@ class Entry(Container):
         for place, one in self.further_containers():
             if one.health and one.health.path:
                 yield f"{place}:health:path", "the pod has one path for all; write it to health:path", ()
+
+    def _login_problems(self):
+        if self.auth is None:
+            return
+        if self.auth.pattern != "forward_auth" and not self.auth.redirect_paths:
+            return
+        if self.site is None:
+            yield "auth", "users come by the site; say site: and its domain", ("site",)
+        elif any(domain.startswith("*.") for domain in self.site.domains):
+            yield "auth", "a login has to know each domain; name them instead of a wildcard", ("site",)
 
     def _image_problems(self):
         """Each container has an image, its own or the one for all, and that has a fixed version."""

@@ -9,6 +9,8 @@ import json
 
 SECRETS = "/var/lib/rick-infra/secrets"
 PRIVATE_ROOT = "/run/rick-infra"
+# Whom a container may trust, this host's own authority included: the directory here, and where it sees it.
+AUTHORITIES = ("/etc/caddy/authorities", "/etc/rick-infra/authorities")
 HEALTH_START_PERIOD = 60  # seconds in which a failing check does not count against a container that starts
 STOP_MARGIN = 30  # seconds that Podman may take to remove a container, once its stop_timeout is over
 
@@ -33,7 +35,13 @@ def units(entry, service):
             "kind": "network",
             "name": name,
             # strict: apart from Podman's default network, too.
-            "definition": {"Network": {"NetworkName": name, "Options": "isolate=strict"}},
+            "definition": {
+                "Network": {
+                    "NetworkName": name,
+                    "Options": "isolate=strict",
+                    **({"Subnet": entry["subnet"]} if entry["subnet"] else {}),
+                }
+            },
         },
         {"kind": "pod", "name": name, "definition": {"Pod": _pod(entry, service), **_order(service)}},
     ]
@@ -82,9 +90,16 @@ def _pod(entry, service):
     pod = {"PodName": name, "Network": f"{name}.network"}
     if published:
         pod["PublishPort"] = published
+    if _asks_authentik(service):
+        # By the host's address in the pod's network: where Authentik is, outside may be nobody who knows the name.
+        pod["AddHost"] = f"{service['auth']['url'].removeprefix('https://')}:host-gateway"
     if entry["shm_size"]:
         pod["ShmSize"] = entry["shm_size"]
     return pod
+
+
+def _asks_authentik(service):
+    return service["auth"] is not None and service["auth"]["pattern"] != "forward_auth"
 
 
 def _container(service, entry, container, about, service_section, further=None):
@@ -193,6 +208,8 @@ def _volumes(service, entry, way):
         f"{_literal(bind['source'])}:{_literal(bind['path'])}{':ro' if bind['read_only'] else ''}"
         for bind in entry["binds"]
     ]
+    if _asks_authentik(service):
+        found.append(f"{AUTHORITIES[0]}:{AUTHORITIES[1]}:ro")
     if way == "private":
         return [*found, f"{PRIVATE_ROOT}/{name}:{PRIVATE_ROOT}/{name}:ro"]
     if way == "group":

@@ -51,7 +51,28 @@ rick:
     global_options: ''
 
   authentik:
-    # Where this host asks Authentik: its own, or that of another host.
+    # Where users log in, auth.example.org: with a domain this host runs Authentik. null: it has no single sign-on.
+    domain: null
+    # A release and, if it is to be known to the byte, the digest of its image, sha256:... Releases are taken in their
+    # order: 2025.12 cannot become 2026.5 without 2026.2 between.
+    version: 2026.2.2
+    image: ghcr.io/goauthentik/server
+    digest: null
+    # As site:tls of a service: internal, acme, or {certificate: ..., key: ...}.
+    tls: internal
+    # The first administrator's address (user akadmin; the password: docs/guides/authentik-deployment.md). null: none.
+    email: null
+    # As of a service: present, stopped or absent, and what becomes of the data of an absent one: keep, archive, delete.
+    state: present
+    data: keep
+    # The network of its pod, which no other network may overlap. What Authentik believes of a client's address comes
+    # from the gateway of it alone, which is Caddy.
+    subnet: 10.89.255.0/29
+    # Connections to PostgreSQL at once.
+    connection_limit: 60
+    # Any further setting of Authentik, for example {AUTHENTIK_EMAIL__HOST: mail.example.org}.
+    env: {}
+    # Where this host asks Authentik: its own.
     url: http://127.0.0.1:9000
     # Name of the secret with the token for that, a file in /var/lib/rick-infra/secrets that only root can read.
-    token: authentik-api
+    token: authentik.api

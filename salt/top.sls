@@ -1,5 +1,5 @@
-# What a host is: infrastructure first, then the facts barrier, then the services of its catalogue. Requisites tie them
-# together.
+# What a host is: infrastructure first, then the facts barrier, then Authentik if the host has it, then the services
+# of its catalogue. Requisites tie them together.
 base:
   '*':
     - infra.podman
@@ -7,4 +7,5 @@ base:
     - infra.valkey
     - infra.caddy
     - infra.facts
+    - authentik
     - services

@@ -2,15 +2,15 @@
 #
 # The states get their arguments when they run, from the resolved entry (salt-call catalogue.show NAME):
 # __slot__:salt:catalogue.part(NAME, PART). Nothing that an entry says can so be mistaken for YAML.
-{%- set services = salt["catalogue.services"]() %}
+{%- set services = salt["catalogue.services"]() | rejectattr("name", "equalto", "authentik") | list %}
+{%- set sso = salt["catalogue.infrastructure"]("authentik").domain %}
 
 include:
   - infra.podman
   - infra.facts
   - infra.caddy
-
-The catalogue is valid:
-  catalogue.valid: []
+  - services.valid
+  - authentik
 
 # First what is to be gone: its port, domain or name may be wanted by what comes after.
 {%- for service in services if service.state == "absent" %}
@@ -35,3 +35,14 @@ The catalogue is valid:
 {%- for service in services if service.state == "present" and not service.refused %}
 {%- include "services/healthy.jinja" %}
 {%- endfor %}
+
+{%- if sso %}
+
+# What Authentik still has of services that nobody logs in to any more.
+Other services have no login:
+  login.absent:
+    - services: {{ services | rejectattr("auth") | map(attribute="name") | list | json }}
+    - require:
+      - catalogue: The catalogue is valid
+      - facts: The facts are valid
+{%- endif %}

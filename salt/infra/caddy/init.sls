@@ -1,5 +1,6 @@
 # Caddy in front of the services: only 80 and 443, its admin API on a socket that root and Caddy reach.
 {%- set caddy = salt["catalogue.infrastructure"]("caddy") %}
+{%- set authentik = salt["catalogue.infrastructure"]("authentik") %}
 {%- set caddyfile %}{% include "infra/caddy/Caddyfile.jinja" %}{% endset %}
 
 Caddy is installed:

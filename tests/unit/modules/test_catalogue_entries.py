@@ -15,6 +15,7 @@ entries = load("modules", "catalogue_entries")
 
 DEFAULTS = yaml.safe_load((TREE / "pillar/defaults.sls").read_text())["rick"]
 UTILS = [path.stem for path in (TREE / "_utils").glob("catalogue_*.py")] + [
+    "authentik_entry",
     "caddy_directives",
     "client_groups",
     "postgres_tenants",
@@ -36,6 +37,7 @@ class Host:
         self.taken = {"users": {}, "groups": [], "units": {}}
         self.ports = {}
         self.listening = []
+        self.images = {}
         self.postgresql = None  # roles and databases of a server that runs
         self.calendar = []
         self.judged = 0
@@ -53,6 +55,7 @@ class Host:
         utils["catalogue_host.taken"] = lambda units: self.taken
         utils["catalogue_host.ports"] = lambda names: {name: self.ports[name] for name in names if name in self.ports}
         utils["catalogue_host.listening"] = lambda: self.listening
+        utils["catalogue_host.image"] = lambda container: self.images.get(container)
 
         def not_calendar(events):
             self.calendar.append(events)

@@ -28,6 +28,7 @@ HOST = {
     "postgresql": {"unit": "postgresql@17-main.service"},
     "valkey": {"unit": "valkey-server.service", "socket": "/run/valkey/valkey.sock"},
     "ports": {},
+    "sso": "auth.example",
 }
 SLOW = settings(suppress_health_check=[HealthCheck.too_slow], max_examples=60, deadline=None)
 
@@ -46,6 +47,9 @@ text = st.text(max_size=20) | st.sampled_from(
         "{secret.token}",
         "{secret.nonesuch}",
         "{{site.url}}",
+        "{auth.client_secret}",
+        "{auth.ca}",
+        "{service.gateway}",
         "a$b%n\n\"'\\",
         "ü",
     ]
@@ -65,6 +69,22 @@ container = st.fixed_dictionaries(
         "read_only": st.booleans(),
         "health": st.sampled_from([{"command": "check"}, None]),
         "registry_auth": st.sampled_from(["token", "nonesuch"]),
+    },
+)
+auth = st.sampled_from(["none", "forward_auth", "api"]) | st.fixed_dictionaries(
+    {"pattern": st.sampled_from(["forward_auth", "oauth2", "api"])},
+    optional={
+        "groups": st.lists(st.sampled_from(["admins", "users", "A"]), max_size=2),
+        "policies": st.sampled_from(
+            [{"networks": "10.0.0.0/8"}, {"hours": {"start": "08:00", "end": "18:00"}}, {"hours": {"start": "8"}}]
+        ),
+        "redirect_paths": st.sampled_from(["/callback", ["/a", "/b"]]),
+        "redirect_uris": st.sampled_from([["app://x"], ["nonsense"]]),
+        "scopes": st.sampled_from([["api:read"], {"api:read": "Read"}, ["two words"]]),
+        "client": st.sampled_from(["public", "confidential"]),
+        "lifetime": st.sampled_from(["8h", "30d", 1]),
+        "clients": st.lists(name, max_size=2),
+        "title": text,
     },
 )
 service = st.fixed_dictionaries(
@@ -87,6 +107,8 @@ service = st.fixed_dictionaries(
         ),
         "valkey": st.sampled_from([True, "instance", {"prefix": "a:"}, {"prefix": "a:b:"}]),
         "site": st.sampled_from(["a.example", ["a.example", "b.example"]]),
+        "subnet": st.sampled_from(["10.1.0.0/29", "10.1.0.0/24"]),
+        "auth": auth,
         "secrets": st.sampled_from([{"token": True}, {"token": {"mount": "/run/token"}}, {"token": {"file": "/x"}}]),
         "volumes": st.sampled_from([{"data": "/data"}, {"data": {"path": "/data", "owner": 5}}]),
         "env": env,

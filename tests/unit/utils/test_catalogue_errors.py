@@ -48,7 +48,7 @@ def test_an_entry_that_is_right_is_returned_complete():
         ({"needs": {"a": 1}}, ":needs: a mapping is not a list"),
         ({"needs": [1]}, ":needs:0: 1 is not text; put quotes around it if it is meant as it is"),
         ({"containers": []}, ":containers: a list is not a mapping of names, with a line NAME: VALUE for each"),
-        ({"auth": "oidc"}, ":auth: 'oidc' is not none, the only value so far"),
+        ({"auth": "oidc"}, ":auth:pattern: 'oidc' is none of forward_auth, oauth2, api, none"),
         ({"environment": {}}, ": unknown key 'environment' (did you mean 'env'?)"),
         ({"domain": "a.b"}, ": unknown key 'domain' (did you mean 'site'?)"),
         ({"containers": {"web": {"domain": 1}}}, ":containers:web: unknown key 'domain' (did you mean 'command'?)"),

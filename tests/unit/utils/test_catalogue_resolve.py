@@ -196,3 +196,103 @@ def test_an_entry_that_only_says_absent_means_everything_of_that_name():
     assert not problems
     assert services["notes"]["postgres"]["database"] == "notes"
     assert services["notes"]["valkey"]["user"] == "notes"
+
+
+SSO = {**HOST, "sso": "auth.example.org"}
+
+
+def with_login(auth, **data):
+    services, problems = catalogue.resolve(
+        {"notes": entry(port=80, site=["notes.example.org", "n.example.org"], auth=auth, **data)}, SSO
+    )
+    assert not problems
+    return services["notes"]
+
+
+@pytest.mark.parametrize("auth", [None, "none", {"pattern": "none"}])
+def test_without_a_login_there_is_nothing_of_it(auth):
+    service = with_login(auth)
+    assert service["auth"] is None
+    assert service["site"]["login"] is None
+
+
+def test_a_site_behind_a_login_imports_it():
+    service = with_login("forward_auth")
+    assert service["site"]["login"] == "login"
+    assert service["auth"]["external_host"] == "https://notes.example.org"
+    assert service["auth"]["groups"] == ["notes_admins", "notes_readonly"]
+    assert service["secrets"] == []
+
+
+def test_users_come_back_to_each_domain():
+    service = with_login({"pattern": "oauth2", "redirect_paths": "/callback", "redirect_uris": ["app://notes"]})
+    assert service["site"]["login"] is None
+    assert service["auth"]["redirect_uris"] == [
+        "https://notes.example.org/callback",
+        "https://n.example.org/callback",
+        "app://notes",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("auth", "secret"),
+    [
+        ({"pattern": "oauth2", "redirect_paths": "/"}, True),
+        ({"pattern": "oauth2", "redirect_paths": "/", "client": "public"}, False),
+        ({"pattern": "api"}, True),
+        ({"pattern": "forward_auth"}, False),
+    ],
+)
+def test_a_client_that_can_keep_a_secret_has_one(auth, secret):
+    names = [one["name"] for one in with_login(auth)["secrets"]]
+    assert names == (["notes.auth"] if secret else [])
+
+
+@pytest.mark.parametrize(
+    ("placeholder", "meant"),
+    [
+        ("auth.url", "https://auth.example.org"),
+        ("auth.client_id", "notes"),
+        ("auth.client_secret", "<notes.auth>"),
+        ("auth.issuer", "https://auth.example.org/application/o/notes/"),
+        ("auth.discovery_url", "https://auth.example.org/application/o/notes/.well-known/openid-configuration"),
+        ("auth.jwks_url", "https://auth.example.org/application/o/notes/jwks/"),
+        ("auth.token_url", "https://auth.example.org/application/o/token/"),
+        ("auth.introspection_url", "https://auth.example.org/application/o/introspect/"),
+        ("auth.userinfo_url", "https://auth.example.org/application/o/userinfo/"),
+        ("auth.logout_url", "https://auth.example.org/application/o/notes/end-session/"),
+        ("auth.ca", "/etc/rick-infra/authorities/ca-certificates.crt"),
+        ("auth.users", "notes_users"),
+        ("auth.admins", "notes_admins"),
+    ],
+)
+def test_what_a_client_has_to_know_has_a_placeholder(placeholder, meant):
+    service = with_login({"pattern": "oauth2", "redirect_paths": "/callback"}, env={"A": f"{{{placeholder}}}"})
+    assert text(value(service, "A")) == meant
+
+
+def test_one_issuer_for_all_is_that_of_the_domain():
+    auth = {"pattern": "oauth2", "redirect_paths": "/", "issuer_mode": "global"}
+    assert text(value(with_login(auth, env={"A": "{auth.issuer}"}), "A")) == "https://auth.example.org/"
+
+
+def test_behind_the_proxy_there_is_a_way_out():
+    service = with_login("forward_auth", env={"A": "{auth.logout_url}"})
+    assert text(value(service, "A")) == "https://notes.example.org/outpost.goauthentik.io/sign_out"
+
+
+def test_without_a_login_its_placeholders_stand_for_nothing():
+    (problem,) = problems_of(env={"A": "{auth.client_id}"})
+    assert "nobody logs in here; say auth: and a pattern" in problem
+
+
+def test_without_single_sign_on_nobody_can_log_in():
+    (problem,) = problems_of(port=80, site="notes.example.org", auth="forward_auth")
+    assert "say rick:authentik:domain" in problem
+    assert problem.endswith("(rick:services:notes:auth)")
+
+
+def test_the_gateway_is_known_where_the_network_is():
+    service = resolved(subnet="10.89.200.0/29", env={"A": "{service.gateway}"})
+    assert text(value(service, "A")) == "10.89.200.1"
+    assert problems_of(env={"A": "{service.gateway}"})

@@ -107,7 +107,7 @@ def test_times_are_read(text, seconds):
     assert complete(stop_timeout=text)["stop_timeout"] == seconds
 
 
-@pytest.mark.parametrize("text", [0, -1, "0s", "1d", "1.5h", "", "h", 100000, True])
+@pytest.mark.parametrize("text", [0, -1, "0s", "2d", "1.5h", "", "h", 100000, True])
 def test_what_is_no_time_is_refused(text):
     assert problems(stop_timeout=text) == {"stop_timeout"}
 
@@ -265,7 +265,7 @@ def test_what_would_be_something_else_further_on_is_refused(data):
 def test_each_pattern_has_words_for_people():
     used = set(_patterns(schema.Entry.model_json_schema()))
     assert len(used) > 10
-    assert used - set(schema.forms()) == {"^[0-9]+ ?(s|min|m|h)$"}, "times have words of their own"
+    assert used - set(schema.forms()) == {"^[0-9]+ ?(s|min|m|h|d)$"}, "times have words of their own"
 
 
 def _patterns(value):
@@ -364,3 +364,53 @@ def test_names_of_ones_own_are_known_as_such(path):
 def test_what_fits_is_accepted(data):
     complete(**data)
     jsonschema.validate({"image": "a:1", **data}, schema.json_schema())
+
+
+HOURS = {"auth:policies:hours:start", "auth:policies:hours:end"}
+MARS = {"auth:policies:hours:timezone"}
+
+
+@pytest.mark.parametrize(
+    ("auth", "places"),
+    [
+        ("forward_auth", set()),
+        ({"pattern": "forward_auth", "lifetime": "30d"}, set()),
+        ({"pattern": "forward_auth", "redirect_paths": "/a"}, {"auth:redirect_paths"}),
+        ({"pattern": "forward_auth", "client": "public", "clients": ["a"]}, {"auth:client", "auth:clients"}),
+        ({"pattern": "oauth2"}, {"auth"}),
+        ({"pattern": "oauth2", "redirect_uris": ["nonsense"]}, {"auth:redirect_uris:0"}),
+        ({"pattern": "oauth2", "redirect_uris": ["https://a.example/#x"]}, {"auth:redirect_uris:0"}),
+        ({"pattern": "oauth2", "redirect_uris": ["app://a"]}, set()),
+        ({"pattern": "api", "scopes": ["two words"]}, {"auth:scopes:two words:[key]"}),
+        ({"pattern": "api", "consent": "explicit"}, {"auth:consent"}),
+        ({"pattern": "none", "groups": ["x"]}, {"auth:groups"}),
+        ({"pattern": "api", "groups": ["users"]}, {"auth:groups"}),
+        ({"pattern": "api", "groups": ["Admins"]}, {"auth:groups:0"}),
+        ({"pattern": "api", "lifetime": "1s"}, {"auth:lifetime"}),
+        ({"pattern": "api", "policies": {"networks": "10.0.0.1/8"}}, {"auth:policies:networks:0"}),
+        ({"pattern": "api", "policies": {"hours": {"start": "8:00", "end": "24:00"}}}, HOURS),
+        ({"pattern": "api", "policies": {"hours": {"start": "08:00", "end": "18:00", "timezone": "Mars"}}}, MARS),
+    ],
+)
+def test_a_login_is_accepted_or_refused_at_its_place(auth, places):
+    assert problems(port=80, site="a.example", auth=auth) == places
+
+
+def test_a_login_by_the_site_takes_a_site_with_domains():
+    assert problems(port=80, auth="forward_auth") == {"auth"}
+    assert problems(port=80, site="*.example.org", auth="forward_auth") == {"auth"}
+    assert problems(port=80, auth={"pattern": "oauth2", "redirect_paths": "/a"}) == {"auth"}
+    assert problems(auth="api") == set()
+
+
+@pytest.mark.parametrize(
+    ("subnet", "places"),
+    [
+        ("10.89.200.0/29", set()),
+        ("10.89.200.0/30", {"subnet"}),
+        ("10.89.200.1/24", {"subnet"}),
+        ("fd00::/64", {"subnet"}),
+    ],
+)
+def test_a_pod_fits_into_its_network(subnet, places):
+    assert problems(subnet=subnet) == places

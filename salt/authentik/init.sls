@@ -1,0 +1,55 @@
+# Single sign-on, the one service that the tree knows by name: before all others, since they log in through it. Its entry
+# is made from rick:authentik (salt-call catalogue.show authentik), and without a domain there is none.
+{%- set sso = salt["catalogue.infrastructure"]("authentik") %}
+
+include:
+  - infra.podman
+  - infra.facts
+  - infra.caddy
+  - services.valid
+
+{%- for service in salt["catalogue.services"]() if service.name == "authentik" and sso.domain %}
+{%- if service.state == "absent" %}
+{%- include "services/absent.jinja" %}
+{%- elif service.state == "stopped" %}
+{%- include "services/prepared.jinja" %}
+{%- include "services/stopped.jinja" %}
+{%- elif service.refused %}
+{%- include "services/refused.jinja" %}
+{%- else %}
+{%- include "services/prepared.jinja" %}
+{%- include "services/started.jinja" %}
+{%- include "services/healthy.jinja" %}
+
+# The account with which this host manages Authentik's objects. The worker applies the file.
+Authentik gets the account for this host:
+  file.managed:
+    - name: {{ service.account.home }}/blueprints/rick-infra.yaml
+    - source: salt://authentik/blueprint.yaml
+    - mode: '0644'
+    - require:
+      - account: Service authentik has its user
+    - require_in:
+      - pod: Service authentik has its pod
+
+Authentik is ready:
+  authentik.ready:
+    - require:
+      - pod: Service authentik is healthy
+
+Authentik sends users to its domain:
+  authentik.outpost_providers:
+    - providers: []
+    - config:
+        authentik_host: https://{{ sso.domain }}
+    - require:
+      - authentik: Authentik is ready
+
+# Containers that speak to Authentik do so at its domain, by TLS.
+Containers know whom to trust:
+  caddy.authorities_present:
+    - internal: {{ (sso.tls == "internal") | json }}
+    - require:
+      - caddy: Service authentik has its site
+{%- endif %}
+{%- endfor %}
