@@ -18,7 +18,7 @@ from pathlib import Path
 
 from salt.exceptions import CommandExecutionError
 
-__outputter__ = {"host": "verification", "service": "verification", "access": "verification"}
+__outputter__ = {"host": "verification", "service": "verification", "access": "verification", "login": "verification"}
 
 MODES = {"directory": "2750", "socket": "0770"}
 
@@ -67,6 +67,32 @@ def service(name):
         salt-call verify.service notes
     """
     return _table(__salt__["verify_service.checks"](__salt__["catalogue.show"](name), _doors()))
+
+
+def login(name):
+    """
+    Check the login of one service: that visitors are sent to it and forged headers do not help, that open paths are
+    open, and that who is in none of its groups is refused.
+
+    Returns as ``verify.host`` does.
+
+    name
+        Name of the service.
+
+    Raises CommandExecutionError if there is no such service, if it has no login, or if the catalogue is wrong.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call verify.login notes
+    """
+    found = __salt__["catalogue.show"](name)
+    if not found["auth"]:
+        raise CommandExecutionError(f"service {name} has no login (auth)")
+    if found["state"] != "present":
+        raise CommandExecutionError(f"service {name} is {found['state']}: nobody can log in")
+    return _table(__salt__["verify_login.checks"](found))
 
 
 def access():

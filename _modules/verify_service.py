@@ -44,6 +44,7 @@ def checks(service, doors):
         *_databases(service),
         *_web(service),
         *_site(service),
+        *__salt__["verify_login.checks"](service),
     ]
 
 
