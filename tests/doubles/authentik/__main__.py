@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from pathlib import Path
 
 import waitress.server
@@ -35,6 +36,7 @@ def main():
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
     if not os.environ.get("AUTHENTIK_SECRET_KEY"):
         sys.exit("Secret key missing, check https://docs.goauthentik.io/install-config/")
+    warnings.simplefilter("ignore", DeprecationWarning)  # of Debian's authlib, whose next version has taken it back
     end = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: end.set())
@@ -47,7 +49,7 @@ def main():
 def serve(authentik, shared, end):
     """Answer requests: at once, if only to say that there is nothing yet."""
     trusted = os.environ.get("AUTHENTIK_LISTEN__TRUSTED_PROXY_CIDRS")
-    networks = [ipaddress.ip_network(one.strip()) for one in trusted.split(",")] if trusted else PRIVATE
+    networks = [ipaddress.ip_network(one.strip(), strict=False) for one in trusted.split(",")] if trusted else PRIVATE
     listen("HTTP", HTTP, once_ready(application(authentik, shared.held, networks), shared))
     listen("METRICS", METRICS, metrics)
     started = once_migrated(shared, end, lambda: authentik.store.seeded and authentik.restart())

@@ -1,6 +1,5 @@
 """
-What the double of Authentik keeps in a database, and shares by it. The database is in memory here;
-tests/lab has a real one.
+What the double of Authentik keeps in a database, and shares by it: one in memory here, tests/lab has a real one.
 """
 
 import json
