@@ -282,6 +282,30 @@ def site_apply(name, site):
     return True
 
 
+def site_untaken(name, site):
+    """
+    Return a site without the domains that other services' sites have by now, None if none is left.
+
+    name, site
+        As in the state ``caddy.site_present``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call caddy.site_untaken notes '{"domains": ["notes.example.org"], "upstream": "127.0.0.1:8080"}'
+    """
+    file = __utils__["caddy_files.site"](name)
+    taken = {
+        domain
+        for other, text in _planned_files().items()
+        if other != file
+        for domain in __utils__["caddy_site.domains"](text)
+    }
+    left = [domain for domain in site["domains"] if domain not in taken]
+    return {**site, "domains": left} if left else None
+
+
 def site_remnants(name):
     """
     Return what is left of a service's site, ``{}`` if nothing. A file of that name that is not ours is left out.

@@ -4,7 +4,8 @@ The last healthy generation of each service: kept when it is healthy, put back w
 A generation is all that makes a service what it is and that a run may change:
 the texts of its Quadlet files and timers, the ids of its images, the values of
 its own secrets, and what it was promised of its ground: account, database,
-Valkey user, private sockets. Passwords of databases are not in it, since the databases have
+Valkey user, private sockets. Its site is kept beside all that, for
+``caddy.site_kept``: a site makes nobody unhealthy. Passwords of databases are not in it, since the databases have
 the new ones: environment values are kept as the parts that they are composed of.
 
 .. code-block:: bash
@@ -33,7 +34,7 @@ DATABASES = ("postgres", "valkey")  # secrets that belong to a daemon as well
 SECRETS = "generation.secrets"
 COMPARED = ("files", "timers", "containers", "digests", "values", "ground")
 # What is in each file; one that lacks something was damaged, or written by another version of the tree.
-KEPT = {HEALTHY: {*COMPARED, "secrets"}, REFUSED: {"digest", "images", "secrets", "reason"}}
+KEPT = {HEALTHY: {*COMPARED, "secrets", "site"}, REFUSED: {"digest", "images", "secrets", "reason"}}
 # How each part of the ground is compared and put right, in the order in which they need each other.
 GROUND = {
     "account": ("account.differences", "account.create"),
@@ -48,9 +49,9 @@ def show(name):
     """
     Return the last healthy generation of a service without the values of secrets, None if there is none.
 
-    ``{"kept", "files", "timers", "containers", "digests", "values", "ground"}``: seconds since 1970, texts by file,
-    ``{container: {"image", "id"}}``, SHA-256 by secret, parts by environment value, and the parts of the resolved
-    entry that the states of the ground are given.
+    ``{"kept", "files", "timers", "containers", "digests", "values", "ground", "site"}``: seconds since 1970, texts by
+    file, ``{container: {"image", "id"}}``, SHA-256 by secret, parts by environment value, the parts of the resolved
+    entry that the states of the ground are given, and its site, None without one.
 
     CLI Example:
 
@@ -82,7 +83,7 @@ def differs(name, values=None, ground=None):
     return stored is not None and not _same(stored, _current(name, values, ground))
 
 
-def keep(name, values=None, ground=None):
+def keep(name, values=None, ground=None, site=None):
     """
     Keep the service as it is now as its last healthy generation. True if it is another one than before.
 
@@ -90,6 +91,9 @@ def keep(name, values=None, ground=None):
 
     values, ground
         As for ``generation.differs``.
+
+    site
+        As for ``caddy.site_present``, None without one.
 
     CLI Example:
 
@@ -99,7 +103,7 @@ def keep(name, values=None, ground=None):
     """
     current = _current(name, values, ground)
     stored = _read(name, HEALTHY)
-    if stored and _same(stored, current):
+    if stored and _same(stored, current) and stored["site"] == site:
         return False
     own = __utils__["quadlet_podman.secret_values"](list(current["digests"]))
     secrets = {secret: base64.b64encode(value).decode() for secret, value in own.items()}
@@ -110,7 +114,7 @@ def keep(name, values=None, ground=None):
             __utils__["quadlet_podman.tag"](about["id"], tag)
     tags = [TAG.format(service=name, container=container) for container in current["containers"]]
     __utils__["quadlet_podman.untag"]([tag for tag in _tags(name) if tag not in tags])
-    _write(name, HEALTHY, {"kept": int(time.time()), **current, "secrets": secrets})
+    _write(name, HEALTHY, {"kept": int(time.time()), **current, "site": site, "secrets": secrets})
     return True
 
 

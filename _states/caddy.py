@@ -115,6 +115,33 @@ def site_acceptable(name, site):
     return __utils__["results.unchanged"](name, f"Caddy has nothing against the site of service {name}")
 
 
+def site_kept(name):
+    """
+    Ensure Caddy serves the site of a service's last healthy generation, while what its entry declares is refused.
+
+    A site that it did not have then goes. A domain that another service's site has by now stays there.
+
+    name
+        Name of the service. Without a generation, nothing is done.
+
+    .. code-block:: yaml
+
+        Service notes keeps its site:
+          caddy.site_kept:
+            - name: notes
+            - require:
+              - sls: infra.caddy
+    """
+    try:
+        kept = __salt__["generation.show"](name)
+        if not kept:
+            return __utils__["results.unchanged"](name, f"Service {name} has never been healthy")
+        site = kept["site"] and __salt__["caddy.site_untaken"](name, kept["site"])
+    except (CommandExecutionError, SaltInvocationError) as error:
+        return __utils__["results.failed"](name, str(error))
+    return site_present(name, site) if site else site_absent(name)
+
+
 def site_absent(name):
     """
     Ensure Caddy serves no site of a service. A file of that name which this tree did not write stays.

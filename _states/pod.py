@@ -151,7 +151,7 @@ def started(name, files, postgres=None, units=None, timers=(), rollback=False):
     return __utils__["results.changed"](name, done["changes"], f"{name} is being started{dump}")
 
 
-def healthy(name, files, url=None, timeout=120, rollback=True, digest=None, values=None, ground=None):
+def healthy(name, files, url=None, timeout=120, rollback=True, digest=None, values=None, ground=None, site=None):
     """
     Ensure a service is healthy: all units run, health commands succeed, and it answers over HTTP.
 
@@ -176,6 +176,9 @@ def healthy(name, files, url=None, timeout=120, rollback=True, digest=None, valu
     ground
         What it stands on, as for ``generation.keep``: account, database, Valkey user, private sockets. Likewise.
 
+    site
+        Its site, None without one, for ``caddy.site_kept``.
+
     When it is healthy, it is kept as the last healthy generation. If it is not, and differs from that generation, the
     generation is put back and started, and the state fails with the reason. Without one, the first time, it is left as
     it is for a look. A service that nobody has changed is restarted.
@@ -197,7 +200,7 @@ def healthy(name, files, url=None, timeout=120, rollback=True, digest=None, valu
         if found:
             found, changes = _made_healthy(name, files, url, timeout, (values, ground))
         if not found:
-            __salt__["generation.keep"](name, values, ground)
+            __salt__["generation.keep"](name, values, ground, site)
             if changes:
                 return __utils__["results.changed"](name, changes, f"{name} is healthy again")
             return __utils__["results.unchanged"](name, f"{name} is healthy")

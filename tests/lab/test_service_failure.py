@@ -25,12 +25,13 @@ CHANGED_SHOP = {
     "env": {"GREETING": "two", "SESSION": "{secret.session}"},
     "entrypoint": ["sh", "-c", "test -e /data/ready && exec sh /etc/hello/serve"],
 }
+SICK = {**ENTRY, "site": "sick.example.test"}
 SECRET = {"secrets": {"session": True}, "env": {"GREETING": "one", "SESSION": "{secret.session}"}}
-BEFORE = {"shop": SHOP, "missing": {**ENTRY, **SECRET, "host_port": 8093}, "sick": ENTRY, "stays": ENTRY, "well": ENTRY}
+BEFORE = {"shop": SHOP, "missing": {**ENTRY, **SECRET, "host_port": 8093}, "sick": SICK, "stays": ENTRY, "well": ENTRY}
 AFTER = {
     "shop": CHANGED_SHOP,
     "missing": {**BEFORE["missing"], "image": "localhost/hello:none"},
-    "sick": {**ENTRY, "health": {"command": ["false"], "interval": 1, "retries": 1, "timeout": 10}},
+    "sick": {**SICK, "health": {"command": ["false"], "interval": 1, "retries": 1, "timeout": 10}},
     "stays": {**ENTRY, "health": QUICK, "entrypoint": ["false"], "rollback": False},
     "well": {**ENTRY, "env": {"GREETING": "two"}},
     "first": {**ENTRY, "health": QUICK, "entrypoint": ["/no/such/program"]},
@@ -151,6 +152,25 @@ def test_what_was_taken_back_is_not_tried_again_until_somebody_says_so(host, fai
     assert not {state for state in done.failed if state.startswith("Service shop ")}
     assert "two" in host.page(8092)
     assert host.psql("shop", "select id from orders") == "7"
+
+
+SITE = "/etc/caddy/sites-enabled/sick.caddy"
+
+
+def of_sick(states):
+    return {state for state in states if state.startswith("Service sick ")}
+
+
+@pytest.mark.parametrize("damage", [f"sed -i 's/127.0.0.1:[0-9]*/127.0.0.1:9/' {SITE}", f"rm {SITE}"])
+def test_the_site_of_what_runs_is_put_right_although_the_entry_is_refused(host, failed, damage):
+    right = host.sh(f"cat {SITE}")
+    host.sh(damage)
+    plan, run = host.apply(test=True), host.apply()
+    assert of_sick(plan.planned) == of_sick(run.changed) == {"Service sick keeps its site"}
+    assert host.sh(f"cat {SITE}") == right
+    checks = {check["name"]: check["passed"] for check in host.salt("verify.service", "sick", check=False)["checks"]}
+    assert checks["https://sick.example.test is sick's site"]
+    assert of_sick(host.apply().changed) == set()
 
 
 def test_corrected_entries_converge(host, failed):

@@ -2,6 +2,8 @@
 Caddy's states in Salt's loader: on a host without Caddy, and over a program and an admin API that stand for it.
 """
 
+import json
+
 import loaded
 import pytest
 from doubles import caddy as double
@@ -114,3 +116,29 @@ def test_drift_in_the_running_caddy_is_planned_and_undone(apply, admin, text):
     assert (plan["result"], list(plan["changes"])) == (None, ["running"])
     assert apply("caddy.configuration_present", test=False, name="x", text=text)["result"] is True
     assert apply("caddy.configuration_present", test=False, name="x", text=text)["changes"] == {}
+
+
+def test_the_site_of_what_runs_comes_back_and_another_services_domain_stays_there(
+    apply, admin, modules, virgin, monkeypatch
+):
+    site = SITE | {"domains": ["notes.example.org", "moved.example.org"], "upstream": "127.0.0.1:8081"}
+    generations = loaded.of_module(modules, "generation")
+    monkeypatch.setitem(generations, "FOLDER", str(virgin))
+    (virgin / "notes").mkdir()
+    kept = {key: {} for key in generations["KEPT"]["healthy.json"]} | {"site": site}
+    (virgin / "notes/healthy.json").write_text(json.dumps(kept))
+    apply("caddy.site_present", test=False, name="notes", site=site)
+    file = virgin / "etc/sites-enabled/notes.caddy"
+    text = file.read_text()
+    for damage in (lambda: file.write_text(text.replace("8081", "8082")), file.unlink):
+        damage()
+        plan = apply("caddy.site_kept", test=True, name="notes")
+        done = apply("caddy.site_kept", test=False, name="notes")
+        assert (plan["result"], done["result"]) == (None, True), done["comment"]
+        assert plan["changes"] == done["changes"]
+        assert file.read_text() == text
+    apply("caddy.site_present", test=False, name="wiki", site=SITE | {"domains": ["moved.example.org"]})
+    file.unlink()
+    assert apply("caddy.site_kept", test=False, name="notes")["result"] is True
+    assert file.read_text() == text.replace(", moved.example.org", "")
+    assert apply("caddy.site_kept", test=False, name="notes")["changes"] == {}

@@ -102,6 +102,15 @@ def test_a_new_password_of_a_database_is_no_other_generation(notes):
     assert not generation.differs("notes", VALUES)
 
 
+def test_the_site_is_kept_with_it_and_makes_no_other_generation_to_go_back_from(notes):
+    assert generation.show("notes")["site"] is None
+    site = {"domains": ["notes.example.test"], "upstream": "127.0.0.1:8080"}
+    assert generation.keep("notes", VALUES, site=site)
+    assert generation.show("notes")["site"] == site
+    assert not generation.differs("notes", VALUES)
+    assert not generation.keep("notes", VALUES, site=site)
+
+
 def test_without_a_generation_nothing_differs_from_it(host):
     pod.declare("notes", UNITS)
     assert not generation.differs("notes")

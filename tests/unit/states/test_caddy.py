@@ -113,6 +113,40 @@ def test_bad_input_fails_in_a_plan_too_and_changes_nothing(apply, test):
 
 
 @pytest.mark.parametrize("test", [True, False])
+@pytest.mark.parametrize(
+    ("kept", "untaken", "acted"),
+    [
+        (None, None, []),
+        ({"site": None}, None, [("notes",)]),
+        ({"site": {"domains": ["a.test", "b.test"]}}, {"domains": ["a.test"]}, [("notes", {"domains": ["a.test"]})]),
+        ({"site": {"domains": ["a.test"]}}, None, [("notes",)]),
+    ],
+    ids=["never healthy", "without a site", "one domain is another's now", "all domains are"],
+)
+def test_the_site_that_is_kept_is_that_of_the_last_healthy_generation(monkeypatch, results, test, kept, untaken, acted):
+    host = Host()
+    functions = {
+        **host.functions(),
+        "generation.show": lambda name: kept,
+        "caddy.site_untaken": lambda name, site: untaken,
+    }
+    for name, value in (("__salt__", functions), ("__utils__", results), ("__opts__", {"test": test})):
+        monkeypatch.setattr(caddy, name, value, raising=False)
+    answer = caddy.site_kept("notes")
+    assert answer["changes"] == (CHANGE if acted else {})
+    assert host.acted == ([] if test else acted)
+
+
+def test_a_generation_that_cannot_be_read_is_a_failure(monkeypatch, results):
+    def unreadable(name):
+        raise CommandExecutionError("healthy.json: Input/output error")
+
+    for name, value in (("__salt__", {"generation.show": unreadable}), ("__utils__", results)):
+        monkeypatch.setattr(caddy, name, value, raising=False)
+    assert "Input/output error" in caddy.site_kept("notes")["comment"]
+
+
+@pytest.mark.parametrize("test", [True, False])
 def test_a_site_is_judged_before_anything_is_changed(monkeypatch, results, test):
     host = Host()
     for name, value in (("__salt__", host.functions()), ("__utils__", results), ("__opts__", {"test": test})):
