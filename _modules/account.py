@@ -174,6 +174,51 @@ def remnants(name, home=None, data="keep"):
     return changes
 
 
+def to_archive(name, home=None):
+    """
+    Return which files of a service would be archived, ``{home: {"old", "new"}}``; ``{}`` if this run has done that.
+
+    name, home
+        As in the state ``account.absent``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call account.to_archive notes
+    """
+    changes = remnants(name, home, "archive")
+    done = __utils__["archives.made"](__context__, name, "files")
+    return {} if done else {thing: change for thing, change in changes.items() if thing != f"user {name}"}
+
+
+def archive(name, home=None):
+    """
+    Archive a service's home, prove it, and return the paths of archives: one, or none without a home.
+
+    name, home
+        As in the state ``account.absent``. What this run has archived already is not archived again.
+
+    Raises CommandExecutionError if processes still run as the user, something is mounted in the home, or the archive
+    cannot be proven.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call account.archive notes
+    """
+    done = __utils__["archives.made"](__context__, name, "files")
+    if done:
+        return [done]
+    if not to_archive(name, home):
+        return []
+    user = _database()["users"][name]
+    _refuse_running(name, user["uid"])
+    file = __utils__["account_archive.archive"](user["home"], name)
+    return [__utils__["archives.note"](__context__, name, "files", file)]
+
+
 def remove(name, home=None, data="keep"):
     """
     Lock an account (``keep``), or remove it with its home, which is put into a proven archive before (``archive``).
@@ -193,18 +238,13 @@ def remove(name, home=None, data="keep"):
     if not changes:
         return changes
     user = _database()["users"][name]
-    running = _processes(user["uid"])
-    if running:
-        raise CommandExecutionError(
-            f"account {name}: processes still run as {name}: {', '.join(running)}: stop them "
-            f"(systemctl status PID tells whose they are); nothing was removed"
-        )
+    _refuse_running(name, user["uid"])
     if data == "keep":
         _run("usermod", "--lock", "--expiredate", str(LOCKED), "--shell", SHELL, "--groups", "", name)
         return changes
     if user["home"] in changes:
         if data == "archive":
-            __utils__["account_archive.archive"](user["home"], name)
+            archive(name, home)
         __utils__["account_archive.delete"](user["home"])
     _run("userdel", name)
     if name in _database()["groups"]:  # userdel leaves it if somebody else is in it, or by USERGROUPS_ENAB
@@ -315,6 +355,15 @@ def _repair(name, changes, home, groups):
         options += option if key in changes else []
     if options:
         _run("usermod", *options, name)
+
+
+def _refuse_running(name, uid):
+    running = _processes(uid)
+    if running:
+        raise CommandExecutionError(
+            f"account {name}: processes still run as {name}: {', '.join(running)}: stop them "
+            f"(systemctl status PID tells whose they are); nothing was removed"
+        )
 
 
 def _processes(uid):

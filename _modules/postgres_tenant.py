@@ -131,6 +131,53 @@ def databases(name):
     return [one for one in mine["databases"] if not __utils__["postgres_dumps.is_scratch"](one)]
 
 
+def to_archive(name, archive=None):
+    """
+    Return which databases of a service would be archived, ``{thing: {"old", "new"}}``; not what this run has archived.
+
+    archive
+        As in ``postgres_tenant.absent``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call postgres_tenant.to_archive notes
+    """
+    changes = removal_differences(name, "archive", archive)
+    mine = [one for one in databases(name) if not __utils__["archives.made"](__context__, name, f"database {one}")]
+    return {thing: changes[thing] for thing in (f"archive of {one}" for one in mine)}
+
+
+def archive(name, archive=None):
+    """
+    Archive a service's databases, prove it, and return the files. Nobody but the superuser gets in any more.
+
+    archive
+        As in ``postgres_tenant.absent``.
+
+    What this run has archived already is not archived again. Raises CommandExecutionError while somebody else is
+    connected, and if an archive cannot be proved; nothing is dropped.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call postgres_tenant.archive notes
+    """
+    lock(name)
+    refuse_visitors(name)
+    files = []
+    for one in databases(name):
+        what = f"database {one}"
+        file = __utils__["archives.made"](__context__, name, what)
+        if not file:
+            file = __salt__["postgres_dump.archive"](name, one, archive)
+            __utils__["archives.note"](__context__, name, what, file)
+        files.append(file)
+    return files
+
+
 def lock(name):
     """
     Let nobody but the superuser into what a service has, and end its sessions. ``apply`` unlocks it.
@@ -173,6 +220,23 @@ def visitors(name):
         {"names": databases(name)},
     )
     return sorted({row["role"] for row in rows} - {*mine["roles"], *mine["readonly_roles"]})
+
+
+def refuse_visitors(name):
+    """
+    Raise CommandExecutionError if somebody is connected to a service's databases who keeps them from being dropped.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call postgres_tenant.refuse_visitors notes
+    """
+    present = visitors(name)
+    if present:  # dropping would fail, so that each run left one more archive
+        raise CommandExecutionError(
+            f"service {name}: {', '.join(present)} is connected to its database; end that session before"
+        )
 
 
 def drop(name):

@@ -23,6 +23,7 @@ from salt.exceptions import CommandExecutionError, SaltInvocationError
 __func_alias__ = {"list_": "list"}
 
 CONTEXT = "valkey_instance.units"  # what systemd said of all instances' units, asked once in a run
+STOPPED = "valkey_instance.stopped"  # those that an earlier state of a plan would stop
 CONFIG_MODE = 0o640
 DATA_MODE = 0o700
 DIRECTORY_MODE = "2750"
@@ -162,10 +163,7 @@ def stop(name):
         salt-call valkey_instance.stop notes
     """
     changes = running(name)
-    unit = __utils__["valkey_places.place"](name)["unit"]
-    __utils__["units.act"]("disable", [unit] if f"{unit} at boot" in changes else [])
-    __utils__["units.act"]("stop", [unit] if unit in changes else [])
-    __context__.pop(CONTEXT, None)
+    _stop(__utils__["valkey_places.place"](name), changes)
     return changes
 
 
@@ -191,7 +189,7 @@ def remnants(name, data="keep"):
     if Path(config).exists() and not __utils__["valkey_places.is_ours"](config):
         return {}
     present = [path for path in _files(place) if os.path.lexists(path)]
-    changes = _running(place) if present else {}
+    changes = _running(place) if present and name not in __context__.get(STOPPED, ()) else {}
     changes.update({path: {"old": "present", "new": None} for path in present})
     if data != "keep" and Path(place["data"]).is_dir():
         new = f"archived below {__utils__['account_archive.folder'](name)}" if data == "archive" else None
@@ -199,14 +197,65 @@ def remnants(name, data="keep"):
     return changes
 
 
+def to_archive(name):
+    """
+    Return what would change for an instance's data to be archived, ``{}`` if there are none or this run has done that.
+
+    ``{thing: {"old", "new"}}``: its data, and that it is stopped before.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call valkey_instance.to_archive notes
+    """
+    place = __utils__["valkey_places.place"](name)
+    left = remnants(name, "archive")
+    if place["data"] not in left or __utils__["archives.made"](__context__, name, "valkey"):
+        return {}
+    if __opts__.get("test"):
+        __context__.setdefault(STOPPED, set()).add(name)
+    return {thing: change for thing, change in left.items() if thing not in _files(place)}
+
+
+def archive(name):
+    """
+    Archive an instance's data, prove it, and return the paths of archives: one, or none without data. It is stopped.
+
+    What this run has archived already is not archived again. The server writes
+    all of its data when it is stopped. Another one reads them, and must find as
+    many keys; the archive is then read back. The data stay.
+
+    Raises CommandExecutionError if that fails.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call valkey_instance.archive notes
+    """
+    done = __utils__["archives.made"](__context__, name, "valkey")
+    if done:
+        return [done]
+    place = __utils__["valkey_places.place"](name)
+    left = remnants(name, "archive")
+    if place["data"] not in left:
+        return []
+    before = None
+    if __salt__["valkey.server"](name)["administrator"]:
+        before = __utils__["valkey_proof.counts"](__salt__["valkey.info"]("keyspace", name))
+    _stop(place, left)
+    _prove(place, before)
+    file = __utils__["account_archive.archive"](place["data"], name, "valkey")
+    return [__utils__["archives.note"](__context__, name, "valkey", file)]
+
+
 def remove(name, data="keep"):
     """
     Remove an instance, and its data unless they are to be kept. Returns the path of the archive, None without one.
 
-    Arguments as in the state ``valkey_instance.absent``. The server writes all
-    of its data when it is stopped. Before they are archived another one reads
-    them, and must find as many keys; the archive is then read back. The
-    configuration goes last, so that a run that is killed is taken up.
+    Arguments as in the state ``valkey_instance.absent``. The configuration goes last, so that a run that is killed is
+    taken up.
 
     CLI Example:
 
@@ -214,20 +263,13 @@ def remove(name, data="keep"):
 
         salt-call valkey_instance.remove notes data=archive
     """
-    left, archive = remnants(name, data), None
+    left = remnants(name, data)
     if not left:  # so it may be somebody else's
         return None
     place = __utils__["valkey_places.place"](name)
-    unit = place["unit"]
-    before = None
-    if data == "archive" and __salt__["valkey.server"](name)["administrator"]:
-        before = __utils__["valkey_proof.counts"](__salt__["valkey.info"]("keyspace", name))
-    __utils__["units.act"]("disable", [unit] if f"{unit} at boot" in left else [])
-    __utils__["units.act"]("stop", [unit] if unit in left else [])
+    files = archive(name) if data == "archive" else []
+    _stop(place, left)
     if place["data"] in left:
-        if data == "archive":
-            _prove(place, before)
-            archive = __utils__["account_archive.archive"](place["data"], name, "valkey")
         __utils__["account_archive.delete"](place["data"])
     try:
         for path in map(Path, _files(place)):
@@ -239,7 +281,7 @@ def remove(name, data="keep"):
         raise CommandExecutionError(f"{place['title']}: {error.filename}: {error.strerror}") from error
     __utils__["units.daemon_reload"]()
     __context__.pop(CONTEXT, None)
-    return archive
+    return files[0] if files else None
 
 
 def restore(name, file):
@@ -338,6 +380,14 @@ def _running(place):
     if status["loaded"] and status["enabled"]:
         changes[f"{place['unit']} at boot"] = {"old": "started", "new": "not started"}
     return changes
+
+
+def _stop(place, changes):
+    """Stop the unit, now and at boot, as far as ``_running`` has found it."""
+    unit = place["unit"]
+    __utils__["units.act"]("disable", [unit] if f"{unit} at boot" in changes else [])
+    __utils__["units.act"]("stop", [unit] if unit in changes else [])
+    __context__.pop(CONTEXT, None)
 
 
 def _files(place):

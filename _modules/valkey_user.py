@@ -192,6 +192,50 @@ def remnants(name, data="keep", prefix=None):
     return changes
 
 
+def to_archive(name, prefix=None):
+    """
+    Return whether keys of a service would be archived, ``{"keys": {"old", "new"}}``; ``{}`` if this run has done that.
+
+    name, prefix
+        As in the state ``valkey_user.absent``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call valkey_user.to_archive notes
+    """
+    if __utils__["archives.made"](__context__, name, "keys"):
+        return {}
+    return {thing: change for thing, change in remnants(name, "archive", prefix).items() if thing == "keys"}
+
+
+def archive(name, prefix=None):
+    """
+    Archive a service's keys, prove it, and return the paths of archives: one, or none without keys.
+
+    name, prefix
+        As in the state ``valkey_user.absent``. What this run has archived already is not archived again.
+
+    The user is shut out before. The keys stay.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call valkey_user.archive notes
+    """
+    done = __utils__["archives.made"](__context__, name, "keys")
+    if done:
+        return [done]
+    if not to_archive(name, prefix):
+        return []
+    server = _server(None)
+    _shut_out(server, name)
+    file = __utils__["valkey_archive.write"](server, _prefix_of(name, prefix, server), name)
+    return [__utils__["archives.note"](__context__, name, "keys", file)]
+
+
 def remove(name, data="keep", prefix=None):
     """
     Remove a service's user from the shared Valkey, after it has been shut out and its keys are archived or deleted.
@@ -209,19 +253,16 @@ def remove(name, data="keep", prefix=None):
         salt-call valkey_user.remove notes data=archive
     """
     left = remnants(name, data, prefix)
-    server, archive = _server(None), None
+    server, files = _server(None), []
     prefix = _prefix_of(name, prefix, server)
     if "keys" in left:
-        if name in server.declared():
-            server.change({**server.declared(), name: __utils__["valkey_acl.off"](server.declared()[name])})
-            if name in server.loaded():
-                server.ask("CLIENT", "KILL", "USER", name)  # who is logged in stays so, though the user is off
+        _shut_out(server, name)
         if data == "archive":
-            archive = __utils__["valkey_archive.write"](server, prefix, name)
+            files = archive(name, prefix)
         __utils__["valkey_archive.delete"](server, prefix)
     if "user" in left:
         _remove(server, name)
-    return archive
+    return files[0] if files else None
 
 
 def restore(name, file, instance=None):
@@ -354,6 +395,13 @@ def _prefix_of(name, prefix, server):
     if line:
         return __utils__["valkey_acl.prefix"](line)
     return f"{name}:" if prefix is None else prefix
+
+
+def _shut_out(server, name):
+    if name in server.declared():
+        server.change({**server.declared(), name: __utils__["valkey_acl.off"](server.declared()[name])})
+        if name in server.loaded():
+            server.ask("CLIENT", "KILL", "USER", name)  # who is logged in stays so, though the user is off
 
 
 def _remove(server, name):

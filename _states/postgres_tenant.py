@@ -105,16 +105,10 @@ def absent(name, data="keep", archive=None):
         __salt__["postgres_tenant.lock"](name)
         if data == "keep":
             return ""
-        visitors = __salt__["postgres_tenant.visitors"](name)
-        if visitors:  # dropping would fail, so that each run left one more archive
-            raise CommandExecutionError(
-                f"service {name}: {', '.join(visitors)} is connected to its database; end that session before"
-            )
-        said = ""
-        for database in __salt__["postgres_tenant.databases"](name) if data == "archive" else ():
-            said += f"; the dump of {database} is {__salt__['postgres_dump.archive'](name, database, archive)}"
+        __salt__["postgres_tenant.refuse_visitors"](name)
+        files = __salt__["postgres_tenant.archive"](name, archive) if data == "archive" else []
         __salt__["postgres_tenant.drop"](name)
-        return said
+        return f"; archived: {', '.join(files)}" if files else ""
 
     return _converge(
         name,

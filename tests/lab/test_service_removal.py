@@ -86,6 +86,11 @@ def test_the_next_run_changes_nothing_and_no_orphan_is_left(host, removed):
     assert host.salt("catalogue.orphans") == {}
 
 
+@pytest.mark.parametrize(("name", "kinds"), [("archived", 3), ("archived-own", 2)])
+def test_each_kind_of_data_is_archived_once(host, removed, name, kinds):
+    assert len(host.sh(f"ls -A {ARCHIVE}/{name}").split()) == kinds
+
+
 @pytest.mark.parametrize("name", GOING)
 def test_pod_site_and_secrets_are_gone(host, removed, name):
     assert host.sh(f"ls /etc/containers/systemd | grep -E '^{name}([.]|-web)' || true") == ""
@@ -119,10 +124,13 @@ def test_what_is_kept_is_locked(host, removed):
 def test_an_archive_that_cannot_be_proved_drops_nothing(host, removed):
     absent(host, "unproven")
     done = host.apply()
-    assert set(done.failed) >= {"Service unproven has no database"}
+    assert set(done.failed) >= {"Service unproven has its data archived", "Service unproven has no database"}
     # What failed is undone by nobody: the data are where they were, for the administrator to decide.
     assert host.sh(f"runuser -u postgres -- psql -qAt unproven -c '{READ}'") == "precious"
     assert host.sh("cat /opt/unproven/data/word") == "precious"
+    assert [one["user"] for one in host.salt("valkey_user.list") if one["user"] == "unproven"] == ["unproven"]
+    assert host.salt("valkey_user.to_archive", "unproven").keys() == {"keys"}
+    assert not there(host, f"{ARCHIVE}/unproven") or host.sh(f"ls -A {ARCHIVE}/unproven") == ""
     assert {state.split()[1] for state in done.failed} == {"unproven"}
     host.declare("unproven", {"state": "absent", "data": "delete"})
 

@@ -40,6 +40,10 @@ class Host:
         self.owned.append((path, uid, gid, mode))
         self.directories[path] = (uid, gid, mode)
 
+    def archive(self, path, service):
+        self.steps.append(f"archive {path}")
+        return __file__  # something that is there
+
     def run(self, *command):
         self.commands.append(command)
         self.steps.append(command[0])
@@ -57,14 +61,16 @@ def user(uid, gid, comment, service=None, home="/nowhere", groups=(), shell="/us
 @pytest.fixture
 def host(monkeypatch):
     host = Host()
-    utils = functions("utils", "account_database", "account_directories", "account_archive", "client_groups")
+    utils = functions(
+        "utils", "account_database", "account_directories", "account_archive", "archives", "client_groups"
+    )
     utils |= {
         "account_database.stamp": lambda: "a stamp",
         "account_database.read": lambda: {"users": host.users, "groups": host.groups},
         "account_directories.status": host.status,
         "account_directories.own": host.own,
         "account_archive.refuse_mounts": lambda path: None,
-        "account_archive.archive": lambda path, service: host.steps.append(f"archive {path}"),
+        "account_archive.archive": host.archive,
         "account_archive.delete": lambda path: (host.steps.append(f"delete {path}"), host.directories.pop(path)),
     }
     monkeypatch.setattr(account, "__utils__", utils, raising=False)
@@ -326,6 +332,17 @@ def test_an_account_goes_after_its_files(host, data, steps, new, locked):
     assert host.steps == steps
 
 
+def test_what_was_archived_before_anything_went_is_not_archived_again(host):
+    host.add("notes")
+    assert set(account.to_archive("notes")) == {"/opt/notes"}
+    assert len(account.archive("notes")) == 1
+    assert (account.to_archive("notes"), account.archive("notes")) == ({}, [__file__])
+    assert "/opt/notes" in host.directories
+    account.remove("notes", None, "archive")
+    assert host.steps == ["archive /opt/notes", "delete /opt/notes", "userdel", "groupdel"]
+    assert account.archive("wiki") == []
+
+
 def test_a_run_killed_after_the_files_goes_on_with_the_account(host):
     host.add("notes")
     del host.directories["/opt/notes"]
@@ -340,6 +357,8 @@ def test_nothing_is_changed_while_processes_run(host, monkeypatch, data):
     assert account.remnants("notes", None, data), "a plan does not mind: an earlier state will have stopped them"
     with pytest.raises(CommandExecutionError, match=r"processes still run as notes: 4711 \(web\)"):
         account.remove("notes", None, data)
+    with pytest.raises(CommandExecutionError, match="processes still run"):
+        account.archive("notes")
     assert host.steps == []
 
 

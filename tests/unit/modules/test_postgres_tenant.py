@@ -4,6 +4,7 @@ What is done for a service, in which order, on a server that takes it down. The 
 
 import pytest
 from doubles.postgresql import ROLE, Server
+from dunders import functions
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 from tree import load
 
@@ -13,7 +14,8 @@ tenant = load("modules", "postgres_tenant")
 @pytest.fixture
 def server(monkeypatch, tmp_path):
     server = Server()
-    server.prepare(monkeypatch, tmp_path)
+    server.prepare(monkeypatch, tmp_path).update(functions("utils", "archives"))
+    monkeypatch.setattr(tenant, "__context__", {}, raising=False)
     return server
 
 
@@ -179,6 +181,32 @@ def test_all_that_carries_the_mark_goes_whatever_it_is_called(server, data):
     tenant.drop("notes")
     assert (list(server.databases), "notes" in server.roles) == (["notes-of-others"], False)
     assert tenant.removal_differences("notes", data=data) == {}
+
+
+def test_each_database_is_archived_once_and_nothing_is_dropped(server, tmp_path):
+    def dump(name, database, archive):
+        dumped.append(database)
+        (tmp_path / database).touch()
+        return str(tmp_path / database)
+
+    dumped = []
+    tenant.__salt__["postgres_dump.archive"] = dump
+    tenant.apply("notes")
+    tenant.apply("notes", {"database": "notes_v2"})
+    assert set(tenant.to_archive("notes")) == {"archive of notes", "archive of notes_v2"}
+    files = [str(tmp_path / name) for name in ("notes", "notes_v2")]
+    assert tenant.archive("notes") == tenant.archive("notes") == files
+    assert (dumped, tenant.to_archive("notes")) == (["notes", "notes_v2"], {})
+    assert set(server.databases) == {"notes", "notes_v2"}
+    (tmp_path / "notes").unlink()
+    assert set(tenant.to_archive("notes")) == {"archive of notes"}
+
+
+def test_nothing_is_archived_while_somebody_else_is_connected(server):
+    tenant.apply("notes")
+    server.sessions = ["admin"]
+    with pytest.raises(CommandExecutionError, match="admin is connected to its database"):
+        tenant.archive("notes")
 
 
 def test_no_database_of_a_service_that_is_locked_lets_anybody_in(server):

@@ -83,9 +83,10 @@ def host(monkeypatch, tmp_path):
             {
                 "units.act": host.systemd.act,
                 "units.daemon_reload": host.systemd.reload,
-                **functions("utils", "account_archive"),
+                **functions("utils", "account_archive", "archives"),
             }
         )
+    monkeypatch.setattr(instances, "__opts__", {}, raising=False)
     monkeypatch.setattr(load("utils", "account_archive"), "FOLDER", str(tmp_path / "archive"))
     yield host
     host.stop()
@@ -322,6 +323,27 @@ def test_archived_data_are_read_by_a_server_and_come_back_for_the_next_instance(
     instances.apply(NAME, memory=64)
     with pytest.raises(CommandExecutionError, match="is there; remove"):
         instances.restore(NAME, archive)
+
+
+def test_data_are_archived_once_and_stay_until_they_are_removed(host, running, place, reader):
+    fill(place)
+    running.databases[0] = {b"a": (b"x", -1)}
+    unit = place["unit"]
+    assert set(instances.to_archive(NAME)) == {place["data"], unit, f"{unit} at boot"}
+    [archive] = instances.archive(NAME)
+    assert (instances.to_archive(NAME), instances.archive(NAME)) == ({}, [archive])
+    assert unit not in instances.remnants(NAME, "archive")
+    assert Path(place["data"], "dump.rdb").exists()
+    assert instances.remove(NAME, "archive") == archive
+    assert instances.remnants(NAME, "archive") == {}
+    assert len(list(Path(archive).parent.iterdir())) == 1
+
+
+def test_a_plan_stops_an_instance_once(host, running, place, monkeypatch):
+    fill(place)
+    monkeypatch.setitem(instances.__opts__, "test", True)
+    assert place["unit"] in instances.to_archive(NAME)
+    assert place["unit"] not in instances.remnants(NAME, "archive")
 
 
 def test_data_that_nobody_can_read_stay_and_the_error_tells_why(host, running, place, reader):

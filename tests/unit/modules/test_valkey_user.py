@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from doubles.valkey_host import ME, Host
+from dunders import functions
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from salt.exceptions import CommandExecutionError, SaltInvocationError
@@ -25,6 +26,7 @@ def host(monkeypatch, tmp_path):
     host = Host(monkeypatch, tmp_path)
     for module in (valkey, users):
         host.prepare(monkeypatch, module)
+    users.__utils__.update(functions("utils", "archives"))
     yield host
     host.stop()
 
@@ -320,6 +322,19 @@ def test_archived_keys_come_back_with_values_databases_and_times(host, server):
     assert server.databases == before
 
 
+def test_keys_are_archived_once_and_stay_until_they_are_removed(host, server):
+    users.apply("notes")
+    fill(server, notes__a=b"1")
+    assert set(users.to_archive("notes")) == {"keys"}
+    [path] = users.archive("notes")
+    assert (users.to_archive("notes"), users.archive("notes")) == ({}, [path])
+    assert line_of(host, "notes").split()[2] == "off"
+    assert server.databases[0]
+    assert users.remove("notes", "archive") == path
+    assert (server.databases[0], len(list(Path(path).parent.iterdir()))) == ({}, 1)
+    assert users.archive("wiki") == []
+
+
 def test_an_archive_is_roots_alone(host, server):
     fill(server, notes__a=b"1")
     path = Path(archived(server))
@@ -426,7 +441,8 @@ def test_keys_can_move_to_an_instance(server, instance):
     keys=st.dictionaries(st.binary(max_size=12), st.binary(max_size=40), min_size=1, max_size=130),
     prefix=st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=6),
 )
-def test_any_keys_under_any_prefix_survive_archive_and_restore(server, keys, prefix):
+def test_any_keys_under_any_prefix_survive_archive_and_restore(host, server, keys, prefix):
+    host.context.pop("archives.made", None)  # each example is a run of its own
     mine = {prefix.encode() + key: (value, -1) for key, value in keys.items()}
     others = {b"\x00" + prefix.encode(): (b"x", -1)}
     server.databases = {0: {**mine, **others}}

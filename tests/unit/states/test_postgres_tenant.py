@@ -23,18 +23,21 @@ class Host:
             "postgresql.clusters": lambda: self.clusters,
             "postgres_tenant.differences": lambda name, tenant: {} if self.there else dict(NEW),
             "postgres_tenant.removal_differences": self.removal_differences,
-            "postgres_tenant.visitors": lambda name: self.visitors,
-            "postgres_tenant.databases": lambda name: ["notes", "notes_v2"],
-            "postgres_dump.archive": self.archive,
+            "postgres_tenant.refuse_visitors": self.refuse_visitors,
+            "postgres_tenant.archive": self.archive,
             **{
                 f"postgres_tenant.{name}": self._acting(name, there)
                 for name, there in (("apply", True), ("lock", None), ("drop", False))
             },
         }
 
-    def archive(self, name, database, archive):
-        self.done.append(f"archive {database}")
-        return f"/a/notes/{database}.dump"
+    def refuse_visitors(self, name):
+        if self.visitors:
+            raise CommandExecutionError(f"{self.visitors[0]} is connected")
+
+    def archive(self, name, archive):
+        self.done.append("archive")
+        return ["/a/notes/1.dump", "/a/notes/2.dump"]
 
     def removal_differences(self, name, data, archive):
         if data == "keep":
@@ -79,7 +82,7 @@ def apply(monkeypatch, results):
     [
         ("present", None, ["apply"]),
         ("absent", "keep", ["lock"]),
-        ("absent", "archive", ["lock", "archive notes", "archive notes_v2", "drop"]),
+        ("absent", "archive", ["lock", "archive", "drop"]),
         ("absent", "delete", ["lock", "drop"]),
     ],
 )
@@ -100,7 +103,7 @@ def test_what_is_planned_is_done_and_not_done_again(apply, host, function, data,
 def test_the_archive_of_each_database_is_named(apply, host):
     host.there = True
     comment = apply("absent", host, test=False, data="archive")["comment"]
-    assert "of notes is /a/notes/notes.dump; the dump of notes_v2 is /a/notes/notes_v2.dump" in comment
+    assert "archived: /a/notes/1.dump, /a/notes/2.dump" in comment
 
 
 def test_nothing_is_archived_or_dropped_while_somebody_else_is_connected(apply, host):
@@ -115,7 +118,7 @@ def test_an_archive_that_fails_leaves_everything(apply, host, monkeypatch):
     host.there = True
     failing = {
         **host.functions(),
-        "postgres_dump.archive": lambda *_: (_ for _ in ()).throw(CommandExecutionError("x")),
+        "postgres_tenant.archive": lambda *_: (_ for _ in ()).throw(CommandExecutionError("x")),
     }
     monkeypatch.setattr(host, "functions", lambda: failing)
     assert apply("absent", host, test=False, data="archive")["result"] is False
