@@ -13,6 +13,11 @@ from salt.exceptions import CommandExecutionError
 
 CONTEXT = "catalogue"
 AUTHENTIK = "authentik"  # what its service is called
+# What judging takes where the settings are wrong. No service is made of it.
+STAND_INS = {
+    "postgresql": {"unit": "postgresql.service"},
+    "valkey": {"unit": "valkey-server.service", "socket": "/run/valkey/valkey.sock"},
+}
 # An error of the external pillar begins with the file's path.
 UNREADABLE = re.compile(r"\S*/(?P<name>[^/]+)\.yaml:")
 
@@ -181,38 +186,34 @@ def _judged(data, broken, host):
     """Everything anew, from the data of the entries."""
     sentence = __utils__["catalogue_errors.sentence"]
     schema_functions = [__utils__[f"catalogue_schema.{name}"] for name in ("complete", "known_keys", "forms")]
-    found, entries, valid = list(host["problems"]), {}, {}
+    found, entries, doubtful = list(host["problems"]), {}, {}
     for name, one in data.items():
         unfit = __utils__["catalogue_names.problem"](name)
         if unfit:
             found.append(f"rick:services:{name}: {name!r} cannot be the name of a service: {unfit}")
-        entry, wrong = __utils__["catalogue_errors.judge"](one, name, *schema_functions)
+        entry, wrong, hidden = __utils__["catalogue_errors.judge"](one, name, *schema_functions)
         found += [sentence(name, path, text) for path, text in wrong]
         if entry is not None and isinstance(name, str):
-            entries[name] = entry
-            if not wrong:
-                valid[name] = entry
+            entries[name], doubtful[name] = entry, hidden
     claims = {
         name: __utils__["catalogue_names.claims"](name, entry)
         for name, entry in entries.items()
         if not __utils__["catalogue_names.problem"](name)
     }
     connections = int(host["postgresql"]["settings"]["max_connections"]) if "postgresql" in host else None
-    found += __utils__["catalogue_checks.problems"](entries, [*data, *broken], connections, claims)
-    services_ = {}
-    if not host["problems"]:
-        services_, unresolved = __utils__["catalogue_resolve.resolve"](valid, host)
-        found += [__utils__["catalogue_errors.from_sentence"](text) for text in unresolved]
-        found += _refused({name: (valid[name], service) for name, service in services_.items()})
+    found += __utils__["catalogue_checks.problems"](entries, [*data, *broken], connections, claims, doubtful)
+    services_, unresolved = __utils__["catalogue_resolve.resolve"](entries, {**STAND_INS, **host}, doubtful)
+    found += [__utils__["catalogue_errors.from_sentence"](text) for text in unresolved]
+    found += _refused(entries, services_, doubtful)
     if not found:
         for name, service in services_.items():
             for piece in ("units", "timers", "files"):
-                service[piece] = __utils__[f"service_units.{piece}"](valid[name], service)
+                service[piece] = __utils__[f"service_units.{piece}"](entries[name], service)
             service["digest"] = _digest(service)
     return {
         "names": [str(name) for name in [*data, *broken]],
         "services": {} if found else services_,
-        "order": [] if found else __utils__["catalogue_checks.order"](valid),
+        "order": [] if found else __utils__["catalogue_checks.order"](entries),
         "claims": {name: {"uid": entries[name]["uid"], "claims": claimed} for name, claimed in claims.items()},
         "databases": {
             name: {
@@ -228,16 +229,17 @@ def _judged(data, broken, host):
     }
 
 
-def _refused(services):
+def _refused(entries, services, doubtful):
     """What states would refuse further on."""
     sentence = __utils__["catalogue_errors.sentence"]
     functions = ("catalogue_checks.containers", "caddy_directives.statements", "valkey_acl.line")
     rules = [__utils__[name] for name in functions]
     found, events = [], []
-    for name, (entry, service) in services.items():
+    for name, service in services.items():
+        entry = entries[name]
         # Asked here: what runs in a util does not find the dunders of a module.
         opened = {bind["source"]: _opened(bind["source"]) for bind in entry["binds"]}
-        wrong = __utils__["catalogue_refusals.problems"](entry, service, *rules, opened)
+        wrong = __utils__["catalogue_refusals.problems"](entry, service, *rules, opened, doubtful[name])
         found += [sentence(name, path, text) for path, text in wrong]
         events += [(name, path, event) for path, event in __utils__["catalogue_refusals.schedules"](entry)]
     unfit = __utils__["units.not_calendar"](list(dict.fromkeys(event for _, _, event in events)))

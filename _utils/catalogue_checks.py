@@ -16,7 +16,7 @@ RESERVED_DATABASES = ("postgres", "template0", "template1")
 RESERVED_ROLES = ("scram-clients", "rick-infra-restore")
 
 
-def problems(entries, names, max_connections, claims):
+def problems(entries, names, max_connections, claims, doubtful=None):
     """
     Return what is wrong between the entries.
 
@@ -31,6 +31,9 @@ def problems(entries, names, max_connections, claims):
 
     claims
         ``{name: claims}``, as from ``catalogue_names.claims``.
+
+    doubtful
+        ``{name: [paths]}``, as from ``catalogue_errors.judge``.
     """
     present = {name: entry for name, entry in entries.items() if entry["state"] != "absent"}
     # Data that is kept keeps its names.
@@ -38,7 +41,7 @@ def problems(entries, names, max_connections, claims):
     return [
         *_needs(present, entries, names),
         *_cycles(present),
-        *_references(present),
+        *_references(present, doubtful or {}),
         *_ports(present),
         *_twice("domain", _domains(present)),
         *_subnets(present),
@@ -119,8 +122,10 @@ def _way_back(start, present):
     return None
 
 
-def _references(present):
+def _references(present, doubtful):
     for name, entry in present.items():
+        if any(path[0] == "secrets" for path in doubtful.get(name, ())):
+            continue
         known = list(entry["secrets"])
         top = entry["registry_auth"]
         places = {() if container["registry_auth"] == top else path: container for path, container in containers(entry)}

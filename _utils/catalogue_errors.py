@@ -68,11 +68,13 @@ def judge(data, name, complete, known_keys, forms):
     complete, known_keys, forms
         The functions of ``catalogue_schema``.
 
-    Returns ``(entry, problems)``. Each problem is ``(path, text)`` with a tuple of keys. With problems, ``entry`` is
-    what the rest of the data says, good enough to compare it with others; None if it says nothing.
+    Returns ``(entry, problems, doubtful)``. Each problem is ``(path, text)`` with a tuple of keys. With problems,
+    ``entry`` is what the rest of the data says, good enough to compare it with others; None if it says nothing.
+    ``doubtful`` are the paths of what it does not say although something stands there, or was meant to.
     """
     entry, found = complete(data)
     problems: dict[tuple, tuple] = {}
+    doubtful: set[tuple] = set()
     removed: set[str] = set()
     rest = copy.deepcopy(data) if found else data
     for _ in range(ROUNDS):
@@ -81,11 +83,12 @@ def judge(data, name, complete, known_keys, forms):
         told = list(_plain(found, rest, name, known_keys, forms()))
         if isinstance(data, dict) and len(data) == 1 and _is_wrapper(tuple(data), name):
             # Nothing is where it belongs: what else is told follows from that.
-            return None, [((), text) for path, _, text, _ in told if path == tuple(data)]
+            return None, [((), text) for path, _, text, _ in told if path == tuple(data)], []
         for path, kind, text, judged_by in told:
             # Without what was taken out, other things may seem to be missing.
             if not removed & set(judged_by):
                 problems.setdefault(path, (path[:-1] if kind in ABOUT_A_KEY else path, text))
+        doubtful.update(_meant_path(path, kind, known_keys) for path, kind, *_ in told)
         removed.update(str(path[0]) for path, *_ in told if path)
         # From the end of each list to its beginning: what is taken out moves what is behind it.
         for path in sorted((path for path, *_ in told), key=_position, reverse=True):
@@ -96,7 +99,7 @@ def judge(data, name, complete, known_keys, forms):
         if any(path[-1:] == ("image",) for path in problems):
             rest["image"] = "localhost/unknown:0"
         entry, found = complete(rest)
-    return entry, sorted(problems.values(), key=lambda problem: [str(step) for step in problem[0]])
+    return entry, sorted(problems.values(), key=lambda problem: [str(step) for step in problem[0]]), list(doubtful)
 
 
 def place(name, path):
@@ -128,13 +131,26 @@ def suggestion(word, known):
     Return the known word that was probably meant, or all of them if they are few, to be put behind a sentence.
     """
     known = [str(one) for one in known]
-    meant = ELSEWHERE.get(str(word))
-    close = [meant] if meant in known else difflib.get_close_matches(str(word), known, n=1)
-    if close:
-        return f" (did you mean {close[0]!r}?)"
+    meant = _meant(word, known)
+    if meant:
+        return f" (did you mean {meant!r}?)"
     if len(known) > LISTED:
         return ""
     return f" (known: {', '.join(known)})" if known else ""
+
+
+def _meant(word, known):
+    """The known word that was probably meant, None if there is none like it."""
+    elsewhere = ELSEWHERE.get(str(word))
+    close = [elsewhere] if elsewhere in known else difflib.get_close_matches(str(word), known, n=1)
+    return close[0] if close else None
+
+
+def _meant_path(path, kind, known_keys):
+    """Where something wrong was meant to stand."""
+    if kind != "extra_forbidden":
+        return path
+    return (*path[:-1], _meant(path[-1], known_keys(path[:-1])) or path[-1])
 
 
 def _plain(found, data, name, known_keys, forms):

@@ -9,7 +9,7 @@ import posixpath
 from salt.exceptions import SaltInvocationError
 
 
-def problems(entry, service, containers, statements, acl_line, opened):
+def problems(entry, service, containers, statements, acl_line, opened, doubtful=()):
     """
     Return what is wrong with a service, a list of ``(path, text)`` with a tuple of keys.
 
@@ -30,14 +30,20 @@ def problems(entry, service, containers, statements, acl_line, opened):
 
     opened
         The directories of shared sockets that the source of each bind leads to, ``{path: [directories]}``.
+
+    doubtful
+        Paths, as from ``catalogue_errors.judge``. What depends on them is not judged.
     """
     if entry["state"] == "absent":
         return []
+    valkey = any(path[0] == "valkey" for path in doubtful)
+    # What is not said has a default that may be in the way.
+    tmpfs = any("tmpfs" in path for path in doubtful)
     return [
-        *_mounts(entry, service, containers),
+        *(() if valkey or tmpfs else _mounts(entry, service, containers)),
         *_binds(entry, opened),
         *_directives(entry, statements),
-        *_commands(entry, service, acl_line),
+        *(() if valkey else _commands(entry, service, acl_line)),
     ]
 
 

@@ -27,7 +27,7 @@ PLACEHOLDER = re.compile(
 PLAIN = re.compile(r"(?:[A-Za-z0-9_./:@,+=?&~-]+(?: +[A-Za-z0-9_./:@,+=?&~-]+)*)?")
 
 
-def resolve(entries, host):
+def resolve(entries, host, doubtful=None):
     """
     Return the resolved services and what is wrong with them.
 
@@ -39,6 +39,10 @@ def resolve(entries, host):
         ``catalogue.infrastructure``, ``ports`` (``{service: port}``, those that services have now) and, if that is
         known, ``listening`` (the ports of whatever listens; no other service gets one of those) and ``sso`` (the
         domain where users log in).
+
+    doubtful
+        ``{name: [paths]}``, as from ``catalogue_errors.judge``: a placeholder that may stand for what is
+        there is right.
 
     Returns ``({name: service}, problems)``; problems are sentences that name the service and the place in the pillar.
     """
@@ -53,7 +57,7 @@ def resolve(entries, host):
                 "nobody can log in here: say rick:authentik:domain, and this host runs Authentik "
                 f"(rick:services:{name}:auth)"
             )
-        _resolve_containers(entry, service, found)
+        _resolve_containers(entry, service, found, (doubtful or {}).get(name, ()))
         service["after"] = [
             f"{needed}-{container}.service"
             for needed in entry["needs"]
@@ -244,7 +248,7 @@ def _place(name, entry, container, *keys):
     return f"({':'.join(('rick:services', name, *keys))})"
 
 
-def _resolve_containers(entry, service, problems):
+def _resolve_containers(entry, service, problems, doubtful):
     if service["state"] == "absent":
         return
     name = service["name"]
@@ -256,7 +260,7 @@ def _resolve_containers(entry, service, problems):
         plain = {}
         for variable, text in about["env"].items():
             at = _place(name, entry, container, "env", variable)
-            parts, wrong = _parts(text, _known(service, way, entry))
+            parts, wrong = _parts(text, _known(service, way, entry), doubtful)
             problems += [f"{container}: {one} {at}" for one in wrong]
             if "\0" in text:
                 problems.append(f"{container}: no environment can hold a NUL character {at}")
@@ -419,7 +423,7 @@ def _text(value):
     return [{"text": str(value)}]
 
 
-def _parts(text, known):
+def _parts(text, known, doubtful):
     """A value in parts: text as it is, and references to secrets; and the placeholders that mean nothing."""
     parts: list[dict] = []
     problems = []
@@ -432,13 +436,36 @@ def _parts(text, known):
             continue
         leaves = known[found["root"]]
         if found["leaf"] not in leaves:
-            problems.append(_unknown(found, leaves))
+            if not _may_be(found["root"], found["leaf"], doubtful):
+                problems.append(_unknown(found, leaves))
             continue
         for part in leaves[found["leaf"]]:
             encoded = {"encode": "url"} if found["url"] and "secret" in part else {}
             parts.append({**part, **encoded})
     parts.append({"text": text[end:]})
     return _merged(parts), problems
+
+
+def _may_be(root, leaf, doubtful):
+    """Whether a placeholder stands for what only a mistake elsewhere in the entry hides."""
+    if root == "secret":
+        return any(path[0] == "secrets" and path[1:2] in ((), (leaf,)) for path in doubtful)
+    keys = ("port", "host_port") if root == "service" else (root,)
+    return leaf in _every_leaf(root) and any(path[0] in keys for path in doubtful)
+
+
+def _every_leaf(root):
+    """All that a placeholder may name of what a service can have."""
+    service = {
+        "name": "",
+        "account": {"home": ""},
+        "secrets": [],
+        "port": 1,
+        "site": {"domains": [""]},
+        "postgres": _postgres("", {"auth": "scram"}),
+        "valkey": _valkey("", {"isolation": "instance"}, None),
+    }
+    return _known(service, "group", {"port": 1})[root]
 
 
 def _unknown(found, leaves):

@@ -216,15 +216,71 @@ def test_all_that_is_wrong_is_told_at_once_and_sorted(host):
         "rick:services:Bad",
         "rick:services:a",
         "rick:services:a:image",
+        "rick:services:b:env:X",
         "rick:services:c:needs",
         "rick:services:c:uid",
         "rick:valkey:maxmemory",
     ]
-    # What the environment means depends on the infrastructure.
-    host.again(valkey=DEFAULTS["valkey"])
-    assert any(
-        text.startswith("rick:services:b:env:X: web: {secret.nonesuch} stands for") for text in entries.problems()
-    )
+
+
+def places(found):
+    return [text.partition(": ")[0].removeprefix("rick:services:") for text in found]
+
+
+def env(**values):
+    return {"env": values}
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        ({"healht": "/", **env(A="{postgres.url}")}, ["a", "a:env:A"]),
+        ({"health": 5, "volumes": {"x": "/tmp"}}, ["a:health", "a:volumes:x:path"]),
+        ({"healht": "/", "site": {"domains": "a.b", "directives": "header {"}}, ["a", "a:site:directives"]),
+        ({"postgres": {"databse": "x"}, **env(A="{postgres.url} {postgres.ulr}")}, ["a:env:A", "a:postgres"]),
+        ({"secrets": {"s": {"pilar": "x"}}, **env(A="{secret.s}", B="{secret.t}")}, ["a:env:B", "a:secrets:s"]),
+        (
+            {"containers": {"web": {"zzz": 1, "env": {"A": "{site.url}"}}}},
+            ["a:containers:web", "a:containers:web:env:A"],
+        ),
+    ],
+)
+def test_a_mistake_hides_no_other_of_the_same_entry(host, data, told):
+    host.again({"a": {**APP, **data}})
+    assert places(entries.problems()) == told
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"postgress": True, **env(A="{postgres.url}")},
+        {"postgres": {"auth": "scrm"}, **env(A="{postgres.password}")},
+        {"postgres": 5, **env(A="{postgres.url}")},
+        {"valkey": {"isolation": "instanc", "commands": ["+flushall"]}, **env(A="{valkey.url}")},
+        {"secrets": {"s": 5}, "registry_auth": "s", **env(A="{secret.s}")},
+        {"secrts": {"s": True}, **env(A="{secret.s}")},
+        {"domains": ["a.b"], **env(A="{site.url}")},
+        {"port": "80", **env(A="{service.port}")},
+        {"tmpfs": "/x", "volumes": {"x": "/tmp"}},
+        {"containers": {"w": {"tmfps": []}}, "volumes": {"x": "/tmp"}},
+    ],
+)
+def test_what_only_follows_from_a_mistake_is_not_told(host, data):
+    host.again({"a": {**APP, **data}})
+    assert len(entries.problems()) == 1, entries.problems()
+
+
+def test_a_mistake_in_the_infrastructure_hides_none_in_an_entry(host):
+    entry = {**APP, "postgres": True, "valkey": True, **env(A="{valkey.ulr}"), "volumes": {"x": "/run/valkey"}}
+    wrong = {
+        "valkey": {**DEFAULTS["valkey"], "maxmemory": "lots"},
+        "postgresql": {**DEFAULTS["postgresql"], "max_connections": 0},
+    }
+    host.again({"a": entry}, **wrong)
+    assert sorted(places(entries.problems())) == [
+        *("a:env:A", "a:volumes:x:path", "rick:postgresql:max_connections", "rick:valkey:maxmemory"),
+    ]
+    assert entries.known()["services"] == {}
 
 
 def test_who_needs_a_service_whose_file_cannot_be_read_is_not_blamed(host):
@@ -309,10 +365,6 @@ def test_a_name_of_another_kind_is_a_problem_and_no_exception(host, name):
 def test_a_key_of_another_kind_is_a_problem_and_no_exception(host):
     host.again({"a": {**APP, datetime.date(2026, 1, 1): 1, "env": {5: "x"}}})
     assert {text.partition(": ")[0] for text in entries.problems()} >= {"rick:services:a:env:5"}
-
-
-def places(found):
-    return [text.partition(": ")[0].removeprefix("rick:services:") for text in found]
 
 
 @pytest.mark.parametrize(

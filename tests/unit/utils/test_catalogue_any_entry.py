@@ -122,7 +122,7 @@ catalogues = st.dictionaries(st.sampled_from(["a", "a-web", "b", "c"]), service,
 
 
 def judge(data, called):
-    return errors.judge(data, called, schema.complete, schema.known_keys, schema.forms)
+    return errors.judge(data, called, schema.complete, schema.known_keys, schema.forms)[:2]
 
 
 @SLOW
@@ -146,6 +146,19 @@ def test_one_wrong_value_among_right_ones_is_refused_at_its_key(data, key, value
     if problems and not before:
         # What does not fit together may be told at the other end, as containers without image are.
         assert all(path for path, _ in problems)
+
+
+@SLOW
+@given(service, st.sampled_from(sorted(schema.Entry.model_fields)), anything)
+def test_what_a_wrong_entry_leaves_can_be_resolved_and_judged(data, key, value):
+    given_data = {**data, key: value}
+    entry, _, doubtful = errors.judge(given_data, "notes", schema.complete, schema.known_keys, schema.forms)
+    if entry is None:
+        return
+    services, _ = resolve.resolve({"notes": entry}, HOST, {"notes": doubtful})
+    rules = (checks.containers, caddy_directives.statements, valkey_acl.line)
+    opened = {bind["source"]: [] for bind in entry["binds"]}
+    refusals.problems(entry, services["notes"], *rules, opened, doubtful)
 
 
 def resolved(data):

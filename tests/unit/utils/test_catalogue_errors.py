@@ -10,7 +10,7 @@ errors = load("utils", "catalogue_errors")
 
 
 def judge(data, name="notes"):
-    return errors.judge(data, name, schema.complete, schema.known_keys, schema.forms)
+    return errors.judge(data, name, schema.complete, schema.known_keys, schema.forms)[:2]
 
 
 def told(**data):
@@ -172,6 +172,23 @@ def test_what_is_right_in_a_wrong_entry_can_be_compared_with_others():
     )
     assert len(problems) == 4
     assert (entry["host_port"], entry["publish"][0]["host_port"]) == (9, 2)
+
+
+@pytest.mark.parametrize(
+    ("data", "doubtful"),
+    [
+        ({}, []),
+        ({"postgress": True}, [("postgres",)]),
+        ({"domain": "a.b"}, [("site",)]),
+        ({"zzz": 1}, [("zzz",)]),
+        ({"secrets": {"smtp": 5, "own": {"pilar": "x"}}}, [("secrets", "own", "pillar"), ("secrets", "smtp")]),
+        ({"containers": {"web": {"tmfps": []}}}, [("containers", "web", "tmpfs")]),
+    ],
+)
+def test_what_a_mistake_hides_is_told_by_the_place_where_it_was_meant_to_stand(data, doubtful):
+    given = {"image": "app:1", **data}
+    found = errors.judge(given, "notes", schema.complete, schema.known_keys, schema.forms)[2]
+    assert sorted(found) == doubtful
 
 
 def test_what_was_given_is_not_changed():
