@@ -84,13 +84,14 @@ def known():
         answer = __utils__["catalogue_cache.load"](key)
         if answer is None:
             # Asked for new ports only, so it is no part of the key.
-            answer = _judged(entries, broken, {**host, "listening": __utils__["catalogue_host.listening"]()})
+            answer, passing = _judged(entries, broken, {**host, "listening": __utils__["catalogue_host.listening"]()})
             ports = {name: one["port"] for name, one in answer["services"].items() if one["port"]}
             # Once the services run, their ports are known, which changes nothing else.
             settled = __utils__["catalogue_cache.key"](
                 [entries, broken, {**host, "ports": {**host["ports"], **ports}}], __file__
             )
-            if key and not __opts__.get("test"):
+            # Who holds a port may be gone the next time, of which the key knows nothing.
+            if key and not passing and not __opts__.get("test"):
                 __utils__["catalogue_cache.store"]([key, settled], answer)
         memory["catalogue"] = answer
     return memory["catalogue"]
@@ -183,7 +184,7 @@ def _only_problems(names):
 
 
 def _judged(data, broken, host):
-    """Everything anew, from the data of the entries."""
+    """Everything anew, from the data of the entries; and what of the problems may pass without a change of them."""
     sentence = __utils__["catalogue_errors.sentence"]
     schema_functions = [__utils__[f"catalogue_schema.{name}"] for name in ("complete", "known_keys", "forms")]
     found, entries, doubtful = list(host["problems"]), {}, {}
@@ -205,12 +206,14 @@ def _judged(data, broken, host):
     services_, unresolved = __utils__["catalogue_resolve.resolve"](entries, {**STAND_INS, **host}, doubtful)
     found += [__utils__["catalogue_errors.from_sentence"](text) for text in unresolved]
     found += _refused(entries, services_, doubtful)
+    passing = _held({name: entry for name, entry in entries.items() if entry["state"] == "present"}, [*data, *broken])
+    found += passing
     if not found:
         for name, service in services_.items():
             for piece in ("units", "timers", "files"):
                 service[piece] = __utils__[f"service_units.{piece}"](entries[name], service)
             service["digest"] = _digest(service)
-    return {
+    answer = {
         "names": [str(name) for name in [*data, *broken]],
         "services": {} if found else services_,
         "order": [] if found else __utils__["catalogue_checks.order"](entries),
@@ -227,6 +230,20 @@ def _judged(data, broken, host):
         },
         "problems": found,
     }
+    return answer, passing
+
+
+def _held(entries, names):
+    """What entries want to publish and somebody holds who is no service."""
+    wanted = __utils__["catalogue_checks.published"](entries)
+    held = __utils__["catalogue_listeners.strangers"]([one[2:] for one in wanted], names)
+    return [
+        __utils__["catalogue_errors.sentence"](
+            name, path, f"port {port}/{protocol} of {address} is taken by {held[address, port, protocol]}"
+        )
+        for name, path, address, port, protocol in wanted
+        if (address, port, protocol) in held
+    ]
 
 
 def _refused(entries, services, doubtful):

@@ -150,15 +150,23 @@ def containers(entry):
     yield from ((("timers", name), one) for name, one in entry["timers"].items())
 
 
-def _ports(present):
+def published(entries):
+    """
+    Return what entries publish at a port of their choice, a list of ``(name, path, address, port, protocol)``.
+    """
     wanted: list[tuple] = []
-    for name, entry in present.items():
+    for name, entry in entries.items():
         if entry["host_port"]:
             wanted.append((name, ("host_port",), "127.0.0.1", entry["host_port"], "tcp"))
         wanted += [
             (name, ("publish", number), one["address"], one["host_port"], one["protocol"])
             for number, one in enumerate(entry["publish"])
         ]
+    return wanted
+
+
+def _ports(present):
+    wanted = published(present)
     for index, (name, path, address, port, protocol) in enumerate(wanted):
         if port in INFRASTRUCTURE_PORTS:
             yield f"{_at(name, *path)}: port {port} is {INFRASTRUCTURE_PORTS[port]}'s"

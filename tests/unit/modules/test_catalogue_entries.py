@@ -38,6 +38,8 @@ class Host:
         self.ports = {}
         self.listening = []
         self.images = {}
+        self.strangers = {}
+        self.looked = []
         self.postgresql = None  # roles and databases of a server that runs
         self.calendar = []
         self.judged = 0
@@ -56,6 +58,12 @@ class Host:
         utils["catalogue_host.ports"] = lambda names: {name: self.ports[name] for name in names if name in self.ports}
         utils["catalogue_host.listening"] = lambda: self.listening
         utils["catalogue_host.image"] = lambda container: self.images.get(container)
+
+        def strangers(wanted, names):
+            self.looked.append((wanted, names))
+            return self.strangers
+
+        utils["catalogue_listeners.strangers"] = strangers
 
         def not_calendar(events):
             self.calendar.append(events)
@@ -418,6 +426,32 @@ def test_schedules_are_judged_only_when_the_catalogue_has_changed(host):
     host.again()
     assert entries.problems() == []
     assert host.calendar == []
+
+
+HELD = {**APP, "host_port": 8092, "publish": [{"port": 53, "host_port": 53, "address": "::", "protocol": "udp"}]}
+
+
+def test_a_port_that_a_stranger_holds_is_told_until_it_is_free(host):
+    host.strangers = {("127.0.0.1", 8092, "tcp"): "nginx", ("::", 53, "udp"): "named"}
+    for _ in range(2):
+        host.again({"a": HELD, "b": APP})
+        assert entries.problems() == [
+            "rick:services:a:host_port: port 8092/tcp of 127.0.0.1 is taken by nginx",
+            "rick:services:a:publish:0: port 53/udp of :: is taken by named",
+        ]
+        assert entries.known()["services"] == {}
+    host.strangers = {}
+    host.again()
+    assert entries.problems() == []
+
+
+def test_who_holds_ports_is_asked_only_when_the_catalogue_has_changed_and_for_what_runs_only(host):
+    host.again({"a": HELD, "off": {**HELD, "state": "stopped", "host_port": 1, "publish": []}})
+    assert entries.problems() == []
+    assert host.looked == [([("127.0.0.1", 8092, "tcp"), ("::", 53, "udp")], ["a", "off"])]
+    host.again()
+    assert entries.problems() == []
+    assert len(host.looked) == 1
 
 
 def test_a_new_port_is_none_where_something_listens(host):
