@@ -234,8 +234,10 @@ def orphans():
 
     The kinds are ``user``, ``databases``, ``roles``, ``dumps``, ``valkey_user``,
     ``valkey_instance``, ``valkey_data`` (of an instance), ``private_sockets``, ``site``, ``units`` (timers, too),
-    ``secrets`` and ``directory``. Databases and data of Valkey that an entry does not mention any more are there, too.
-    Archives are not: they are kept on purpose. Nothing is deleted: an entry with ``state: absent`` does that.
+    ``containers`` and ``networks`` (of Podman, without a file that declares them), ``generations`` (the folder, and the
+    names of images), ``secrets`` and ``directory``. Databases, data of Valkey, containers and networks that an entry
+    does not mention any more are there, too. Archives are not: they are kept on purpose. Nothing is deleted: an entry
+    with ``state: absent`` does that.
 
     Raises CommandExecutionError if PostgreSQL, Valkey or Podman cannot be asked.
 
@@ -258,6 +260,8 @@ def orphans():
             **{file: one["owner"] for file, one in __salt__["quadlet_live.declared"]().items() if one["owner"]},
             **__utils__["pod_timers.present"](),
         },
+        "undeclared": __salt__["quadlet_live.undeclared"](),
+        "generations": __salt__["generation.list"](),
         "secrets": [*__salt__["quadlet_live.secrets"](), *__utils__["catalogue_host.secret_files"]()],
         "directories": __utils__["catalogue_host.homes"](),
     }

@@ -27,6 +27,8 @@ from urllib.parse import quote_from_bytes
 
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
+__func_alias__ = {"list_": "list"}
+
 FOLDER = "/var/lib/rick-infra/services"
 HEALTHY, REFUSED = "healthy.json", "refused.json"
 TAG = "localhost/rick-infra/{service}/{container}:healthy"  # a name keeps an image from being pruned
@@ -339,6 +341,23 @@ def images():
     """
     services = [path.parent.name for path in Path(FOLDER).glob(f"*/{HEALTHY}")]
     return sorted({identity for service in services for identity in containers(service).values() if identity})
+
+
+def list_():
+    """
+    Return what is there of generations, also of services that are no more, ``{service: [folder, names of images]}``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call generation.list
+    """
+    folders = [path.name for path in Path(FOLDER).iterdir() if path.is_dir()] if Path(FOLDER).is_dir() else []
+    start = TAG.partition("{service}")[0]
+    named = [image for image in __salt__["quadlet_live.images"]() if image.startswith(start)]
+    services = {*folders, *(image.removeprefix(start).partition("/")[0] for image in named)}
+    return {service: remnants(service) for service in sorted(services)}
 
 
 def remnants(name):

@@ -356,8 +356,11 @@ def remnants(name):
     changes = __salt__["quadlet.remnants"](found) if found else {}
     for unit in __salt__["quadlet_live.timers"](name):
         changes[__utils__["pod_timers.path"](unit)] = {"old": "present", "new": None}
-    for facts in _orphans(name):
+    left = _left_in_podman(name)
+    for facts in left["containers"]:
         changes.setdefault(f"container {facts['container']}", {"old": facts["state"], "new": None})
+    for network in left["networks"]:
+        changes.setdefault(f"network {network}", {"old": "present", "new": None})
     for path in __salt__["generation.remnants"](name):
         changes[path] = {"old": "present", "new": None}
     return changes
@@ -378,10 +381,12 @@ def remove(name):
     found = files(name)
     if found:
         __salt__["quadlet.remove"](found)
-    left = _orphans(name)
-    if left:
-        pods = [facts["pod"] for facts in left if facts["infra"]]
-        __utils__["quadlet_podman.remove_leftovers"]([one["container"] for one in left if not one["infra"]], pods)
+    left = _left_in_podman(name)
+    if any(left.values()):
+        pods = [facts["pod"] for facts in left["containers"] if facts["infra"]]
+        containers = [facts["container"] for facts in left["containers"] if not facts["infra"]]
+        __utils__["quadlet_podman.remove_leftovers"](containers, pods)
+        __utils__["quadlet_podman.remove_networks"](left["networks"])
         __salt__["quadlet_live.forget"]()
     __salt__["generation.remove"](name)
     return changes
@@ -548,11 +553,6 @@ def _images_change(name, files, postgres):
     return False
 
 
-def _orphans(name):
-    """Containers that carry a service's mark, whether a file of it is there or not."""
-    there = {unit["service"] for unit in __salt__["quadlet_live.declared"]().values() if unit["owner"] == name}
-    return [
-        facts
-        for service, facts in __salt__["quadlet_live.containers"]().items()
-        if facts["owner"] == name and service not in there
-    ]
+def _left_in_podman(name):
+    """What carries a service's mark and has no file any more, as from ``quadlet_live.undeclared``."""
+    return __salt__["quadlet_live.undeclared"]().get(name, {"containers": [], "networks": []})

@@ -15,6 +15,7 @@ TIMERS = "quadlet.timers"
 SYSTEMD, LOADED = "quadlet.systemd", "quadlet.loaded"
 FAR_FUTURE = 2**63  # seconds since 1970
 CONTAINERS, NETWORKS, VOLUMES = "quadlet.containers", "quadlet.networks", "quadlet.volumes"
+OWNERS = "quadlet.network_owners"
 CERTAIN = "quadlet.certain"  # whether Podman itself told of the containers
 STORED, PLACES = "quadlet.stored", "quadlet.places"
 
@@ -63,7 +64,7 @@ def forget(services=None):
 
     CLI Example: none, what is remembered lasts for a run only.
     """
-    for key in (CONTAINERS, CERTAIN, NETWORKS, VOLUMES, TIMERS):
+    for key in (CONTAINERS, CERTAIN, NETWORKS, OWNERS, VOLUMES, TIMERS):
         __context__.pop(key, None)
     if services is None:
         for key in (DECLARED, SYSTEMD, LOADED):
@@ -220,6 +221,35 @@ def networks():
         certain = found is not None and wanted <= found.keys()
         __context__[NETWORKS] = found if certain else __utils__["quadlet_podman.networks"]()
     return __context__[NETWORKS]
+
+
+def undeclared():
+    """
+    Return what Podman has with the mark of a service and without a file that declares it, ``{service: found}``.
+
+    ``found`` is ``{"containers": [facts], "networks": [names]}``: the facts as in ``quadlet_live.containers``, with
+    their ``unit``. A pod is there by its infra container.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call quadlet_live.undeclared
+    """
+    if OWNERS not in __context__:
+        stored = __utils__["podman_store.network_owners"]()
+        __context__[OWNERS] = __utils__["quadlet_podman.network_owners"]() if stored is None else stored
+    units = {unit["service"]: unit["owner"] for unit in declared().values()}
+    names = {unit["resource"]: unit["owner"] for unit in declared().values() if unit["kind"] == "network"}
+    found: dict[str, dict] = {}
+    for unit, facts in containers().items():
+        if facts["owner"] and units.get(unit) != facts["owner"]:
+            left = found.setdefault(facts["owner"], {"containers": [], "networks": []})
+            left["containers"].append({**facts, "unit": unit})
+    for network, owner in __context__[OWNERS].items():
+        if owner and names.get(network) != owner:
+            found.setdefault(owner, {"containers": [], "networks": []})["networks"].append(network)
+    return found
 
 
 def volumes():

@@ -12,7 +12,8 @@ def of(found, names, services):
         ``postgres_tenant.list``, ``dumps`` as from ``postgres_dump.list``,
         ``valkey_users`` as from ``valkey_user.list``, ``valkey_instances`` as from ``valkey_instance.list``,
         ``private_sockets`` as from ``private_socket.list``, names of services in ``sites`` and ``directories``,
-        ``secrets`` named ``SERVICE.SECRET``, ``units`` as ``{file: service}``, Quadlet files and timers.
+        ``secrets`` named ``SERVICE.SECRET``, ``units`` as ``{file: service}``, Quadlet files and timers,
+        ``undeclared`` as from ``quadlet_live.undeclared``, ``generations`` as from ``generation.list``.
 
     names
         The names of all entries.
@@ -50,6 +51,11 @@ def of(found, names, services):
             add(service, kind, [service])
     for file, service in found["units"].items():
         add(service, "units", [file])
+    for service, objects in found["undeclared"].items():
+        add(service, "containers", [one["container"] for one in objects["containers"]])
+        add(service, "networks", objects["networks"])
+    for service, things in found["generations"].items():
+        add(service, "generations", things)
     for secret in found["secrets"]:
         service, dot, _ = secret.partition(".")
         if dot:
@@ -68,6 +74,11 @@ def of(found, names, services):
         also = f"{left[service]['way_out']}; " if service in left else ""
         way_out = f"{also}the entry has no Valkey of its own any more; rm -r /var/lib/valkey-{service} deletes its data"
         left[service] = {**left.get(service, {}), "valkey_data": [service], "way_out": way_out}
+    for service, kinds in _undeclared(found["undeclared"], services):
+        also = f"{left[service]['way_out']}; " if service in left else ""
+        removed = "podman rm --force NAME removes a container, podman network rm NAME a network"
+        way_out = f"{also}the entry has them no more; {removed}"
+        left[service] = {**left.get(service, {}), **kinds, "way_out": way_out}
     return dict(sorted(left.items()))
 
 
@@ -92,3 +103,21 @@ def _forgotten_data(instances, services):
             continue
         if not service["valkey"] or service["valkey"]["isolation"] != "instance":
             yield instance["name"]
+
+
+def _undeclared(undeclared, services):
+    """Containers and networks that services which go on have left. What the entry names gets its file back by a run."""
+    for name, objects in undeclared.items():
+        service = services.get(name)
+        if not service or service["state"] == "absent":
+            continue
+        known = {unit["name"] for unit in service["units"]}
+        containers = [
+            one["container"]
+            for one in objects["containers"]
+            if one["unit"].removesuffix(".service").removesuffix("-pod" if one["infra"] else "") not in known
+        ]
+        networks = [one for one in objects["networks"] if one not in known]
+        kinds = {kind: names for kind, names in (("containers", containers), ("networks", networks)) if names}
+        if kinds:
+            yield name, kinds

@@ -90,14 +90,14 @@ def networks():
     """
     Return the networks that somebody made, ``{name: digest of the definition or None}``, or None.
     """
-    found = {}
-    try:
-        for path in Path(NETWORKS).glob("*.json"):
-            network = json.loads(path.read_bytes())
-            found[network["name"]] = (network.get("labels") or {}).get(DIGEST_LABEL)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None
-    return found
+    return _networks(DIGEST_LABEL)
+
+
+def network_owners():
+    """
+    Return whose networks that somebody made are, ``{name: service or None}``, or None.
+    """
+    return _networks(SERVICE_LABEL)
 
 
 def places():
@@ -126,6 +126,17 @@ def stamp(paths):
             continue
         marks.append((status.st_ino, status.st_mtime_ns, status.st_size))
     return marks
+
+
+def _networks(label):
+    found = {}
+    try:
+        for path in Path(NETWORKS).glob("*.json"):
+            network = json.loads(path.read_bytes())
+            found[network["name"]] = (network.get("labels") or {}).get(label)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return found
 
 
 def _rows(query):

@@ -81,6 +81,13 @@ def networks():
     return {entry["name"]: (entry.get("labels") or {}).get(DIGEST_LABEL) for entry in _listed("network", "ls")}
 
 
+def network_owners():
+    """
+    Return whose networks are, ``{name: service or None}``.
+    """
+    return {entry["name"]: (entry.get("labels") or {}).get(SERVICE_LABEL) for entry in _listed("network", "ls")}
+
+
 def volumes():
     """
     Return the volumes, ``{name: digest of the definition or None}``.

@@ -77,6 +77,7 @@ class Host:
         self.unwaited = []
         self.journal = ""
         self.answer = None
+        self.network_owners = {}
         self.values = {}
         self.calendar = []
         self.dumps = []
@@ -200,6 +201,7 @@ class Host:
         for name in names:
             self.done.append(("rm network", name))
             del self.networks[name]
+            self.network_owners.pop(name, None)
 
     def ask(self, what):
         self.asked.append(what)
@@ -243,6 +245,7 @@ def install(tmp_path, monkeypatch, results):
             "podman_store.places": lambda: None,
             "podman_store.containers": lambda: None,
             "podman_store.networks": lambda: None,
+            "podman_store.network_owners": lambda: None,
             "podman_store.volumes": lambda: None,
             "quadlet_generator.installed": lambda: found.podman,
             "quadlet_generator.new_errors": found.generate,
@@ -250,6 +253,7 @@ def install(tmp_path, monkeypatch, results):
             "quadlet_podman.version": lambda: found.version if found.podman else None,
             "quadlet_podman.containers": lambda: found.ask("containers"),
             "quadlet_podman.networks": lambda: found.ask("networks"),
+            "quadlet_podman.network_owners": lambda: dict(found.network_owners),
             "quadlet_podman.volumes": lambda: found.ask("volumes"),
             "quadlet_podman.images": lambda _: {**found.images, **{one: one for one in found.images.values()}},
             "quadlet_podman.secrets": lambda _: found.secrets,

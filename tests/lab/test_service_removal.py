@@ -156,3 +156,17 @@ def test_what_was_kept_is_there_again_and_an_archive_goes_into_a_fresh_service(h
     assert host.valkey("archived", "GET archived:word").strip('"') == "precious"
     assert host.sh(f"tar -xOf {files} --wildcards '*data/word'") == "precious"
     assert host.apply().changed == set()
+
+
+def test_what_podman_has_of_a_service_without_files_and_entry_is_found_and_goes(host):
+    marks = "--label rick-infra.service=lost --label PODMAN_SYSTEMD_UNIT=lost-web.service"
+    host.sh("podman network create --label rick-infra.service=lost lost")
+    host.sh(f"podman run --detach --name lost-web --network lost {marks} --entrypoint sleep localhost/hello:1 infinity")
+    host.sh("podman tag localhost/hello:1 localhost/rick-infra/lost/lost-web:healthy")
+    host.sh("mkdir /var/lib/rick-infra/services/lost")
+    left = host.salt("catalogue.orphans")["lost"]
+    assert (left["containers"], left["networks"]) == (["lost-web"], ["lost"])
+    assert left["generations"] == ["/var/lib/rick-infra/services/lost", "localhost/rick-infra/lost/lost-web:healthy"]
+    host.remove("lost")
+    assert host.salt("catalogue.orphans") == {}
+    assert host.sh("podman ps --all --quiet --filter name=lost-web; podman network ls --quiet --filter name=lost") == ""

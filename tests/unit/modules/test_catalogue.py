@@ -307,6 +307,10 @@ def test_orphans_are_asked_of_those_who_know(host, monkeypatch):
             "private_socket.list": lambda: [{"name": "gone", "unit": "rick-private-gone-valkey"}],
             "caddy.sites": lambda: [{"service": "gone"}, {"service": None}],
             "quadlet_live.secrets": lambda: {"gone.token": 1},
+            "quadlet_live.undeclared": lambda: {
+                "gone": {"containers": [{"container": "gone-web"}], "networks": ["gone"]}
+            },
+            "generation.list": lambda: {"gone": ["/var/lib/rick-infra/services/gone"], "notes": ["x"]},
             "quadlet_live.declared": lambda: {"gone.pod": {"owner": "gone"}, "other.pod": {"owner": None}},
         }
     )
@@ -320,7 +324,7 @@ def test_orphans_are_asked_of_those_who_know(host, monkeypatch):
     assert name == "gone"
     assert left.keys() == {
         *("user", "databases", "roles", "dumps", "valkey_user", "valkey_data", "private_sockets", "site", "units"),
-        *("secrets", "directory", "way_out"),
+        *("secrets", "directory", "containers", "networks", "generations", "way_out"),
     }
     assert left["units"] == ["gone.pod", "gone-clean.timer"]
 

@@ -273,6 +273,21 @@ def test_what_is_gone_is_forgotten_and_its_images_lose_their_names(notes):
     assert notes.images["localhost/x:1"] == "i"
 
 
+def test_generations_are_found_by_their_folders_and_by_the_names_of_images(notes):
+    folder = generation.Path(generation.FOLDER)
+    notes.images["localhost/rick-infra/gone/gone-web:healthy"] = "i"
+    (folder / "old").mkdir()
+    assert generation.list_() == {
+        "gone": ["localhost/rick-infra/gone/gone-web:healthy"],
+        "notes": [str(folder / "notes"), *(image for image in sorted(notes.images) if "/notes/" in image)],
+        "old": [str(folder / "old")],
+    }
+
+
+def test_without_generations_none_is_found(host):
+    assert generation.list_() == {}
+
+
 def test_a_container_that_is_no_more_loses_its_image_name(notes):
     pod.declare("notes", UNITS)
     pod.start("notes", FILES, units=UNITS)

@@ -15,6 +15,7 @@ from quadlet_host import (
     changed,
     container,
     install,
+    live,
     pod,
     quadlet,
     timers,
@@ -261,6 +262,23 @@ def test_a_container_without_a_file_is_removed_with_its_service(notes):
     assert "container notes-old" in pod.remnants("notes")
     pod.remove("notes")
     assert ("rm", ["notes-old"], []) in notes.done
+
+
+def test_a_network_without_a_file_is_removed_with_its_service(notes):
+    notes.networks["notes-old"], notes.network_owners = "n", {"notes-old": "notes", "wiki": "wiki", "podman": None}
+    assert pod.remnants("notes")["network notes-old"] == {"old": "present", "new": None}
+    pod.remove("notes")
+    assert pod.remnants("notes") == {}
+    assert set(notes.network_owners) == {"wiki", "podman"}
+
+
+def test_what_no_file_declares_is_told_by_whose_it_is(notes):
+    notes.containers["wiki-pod.service"] = {**notes.containers["notes-pod.service"], "owner": "wiki"}
+    notes.network_owners = {"systemd-notes": "notes", "wiki": "wiki", "podman": None}
+    found = live.undeclared()
+    assert set(found) == {"wiki"}
+    assert [one["unit"] for one in found["wiki"]["containers"]] == ["wiki-pod.service"]
+    assert found["wiki"]["networks"] == ["wiki"]
 
 
 def test_images_that_a_container_a_file_or_a_generation_needs_are_not_pruned(notes):

@@ -18,6 +18,8 @@ def found(**what):
         "valkey_users": [],
         "sites": [],
         "units": {},
+        "undeclared": {},
+        "generations": {},
         "secrets": [],
         "directories": [],
     }
@@ -46,6 +48,11 @@ EVERYTHING = found(
     ],
     sites=["old", "notes"],
     units={"old.pod": "old", "old-web.container": "old", "old-clean.timer": "old", "notes.pod": "notes"},
+    undeclared={"old": {"containers": [{"container": "old-web"}, {"container": "old-infra"}], "networks": ["old"]}},
+    generations={
+        "old": ["/var/lib/rick-infra/services/old", "localhost/rick-infra/old/old-web:healthy"],
+        "notes": ["/var/lib/rick-infra/services/notes"],
+    },
     secrets=["old.token", "old.token", "notes.valkey", "valkey-admin"],
     directories=["old", "notes"],
 )
@@ -72,6 +79,9 @@ def test_all_that_is_left_of_a_service_is_told_with_the_way_out():
             "site": ["old"],
             "directory": ["old"],
             "units": ["old.pod", "old-web.container", "old-clean.timer"],
+            "containers": ["old-web", "old-infra"],
+            "networks": ["old"],
+            "generations": ["/var/lib/rick-infra/services/old", "localhost/rick-infra/old/old-web:healthy"],
             "secrets": ["old.token"],
             "way_out": "write /etc/rick-infra/services/old.yaml with state: absent and data: archive (or delete), "
             "apply the highstate, then remove the file",
@@ -99,3 +109,22 @@ def test_the_data_of_a_valkey_that_a_service_no_longer_has_are_left_as_its_datab
     assert "/var/lib/valkey-notes" in left["way_out"]
     services["notes"]["valkey"] = {"isolation": "instance"}
     assert "valkey_data" not in orphans.of(kept, ["notes", "old"], services)["notes"]
+
+
+def test_what_an_entry_had_once_is_left_and_what_it_names_gets_its_file_back():
+    def about(container, unit, infra=False):
+        return {"container": container, "unit": unit, "infra": infra}
+
+    containers = [
+        about("notes-infra", "notes-pod.service", infra=True),
+        about("notes-web", "notes-web.service"),
+        about("notes-old", "notes-old.service"),
+    ]
+    undeclared = {"notes": {"containers": containers, "networks": ["notes", "notes-old"]}}
+    units = [{"name": "notes", "kind": "pod"}, {"name": "notes-web", "kind": "container"}]
+    services = {"notes": {**NOTES["notes"], "units": units}}
+    (left,) = orphans.of({**EVERYTHING, "undeclared": undeclared}, ["notes", "old"], services).values()
+    assert (left["containers"], left["networks"]) == (["notes-old"], ["notes-old"])
+    assert "podman rm --force NAME" in left["way_out"]
+    services["notes"]["state"] = "absent"
+    assert orphans.of({**EVERYTHING, "undeclared": undeclared}, ["notes", "old"], services) == {}

@@ -184,11 +184,14 @@ def test_volumes_are_known_with_their_digests(podman):
 
 
 def test_networks_are_known_with_their_digests(podman):
-    (podman.root / "networks/a.json").write_text(json.dumps({"name": "a", "labels": {"rick-infra.digest": "n"}}))
+    (podman.root / "networks/a.json").write_text(
+        json.dumps({"name": "a", "labels": {"rick-infra.digest": "n", "rick-infra.service": "notes"}})
+    )
     (podman.root / "networks/b.json").write_text(json.dumps({"name": "b"}))
     assert store.networks() == {"a": "n", "b": None}
+    assert store.network_owners() == {"a": "notes", "b": None}
     (podman.root / "networks/b.json").write_text("")
-    assert store.networks() is None
+    assert store.networks() is store.network_owners() is None
 
 
 @pytest.mark.parametrize("file", ["overlay-images/images.json", "secrets/secrets.json"])

@@ -102,10 +102,11 @@ def test_no_container_is_none(answers, nothing):
 
 
 def test_networks_and_volumes_have_the_digest_of_their_definition_if_any(answers):
-    label = {"rick-infra.digest": "n1"}
+    label = {"rick-infra.digest": "n1", "rick-infra.service": "notes"}
     answers["network ls"] = answer([{"name": "podman"}, {"name": "systemd-notes", "labels": label}])
     answers["volume ls"] = answer([{"Name": "old", "Labels": None}, {"Name": "systemd-data", "Labels": label}])
     assert podman.networks() == {"podman": None, "systemd-notes": "n1"}
+    assert podman.network_owners() == {"podman": None, "systemd-notes": "notes"}
     assert podman.volumes() == {"old": None, "systemd-data": "n1"}
 
 
