@@ -91,6 +91,13 @@ def test_each_kind_of_data_is_archived_once(host, removed, name, kinds):
     assert len(host.sh(f"ls -A {ARCHIVE}/{name}").split()) == kinds
 
 
+def test_certificates_stay_in_caddys_store_until_somebody_deletes_them(host, removed):
+    certificates = "/var/lib/caddy/.local/share/caddy/certificates"
+    assert host.sh(f"ls {certificates}/*/deleted.example.test/") != ""
+    host.sh(f"rm -r {certificates}/*/deleted.example.test")
+    assert host.apply().changed == set()
+
+
 @pytest.mark.parametrize("name", GOING)
 def test_pod_site_and_secrets_are_gone(host, removed, name):
     assert host.sh(f"ls /etc/containers/systemd | grep -E '^{name}([.]|-web)' || true") == ""
