@@ -74,7 +74,7 @@ def known():
         broken = [found["name"] for found in map(UNREADABLE.match, _errors_of_files()) if found]
         settings, wrong = _authentik()
         host = {"ports": __utils__["catalogue_host.ports"](entries), "problems": list(wrong)}
-        host["sso"] = settings and settings["domain"]
+        host["sso"] = settings["domain"] if settings else "unknown" if wrong else None
         for component in ("postgresql", "valkey"):
             try:
                 host[component] = __utils__["catalogue_infrastructure.settings"](component, __pillar__, __grains__)

@@ -450,7 +450,7 @@ def _may_be(root, leaf, doubtful):
     """Whether a placeholder stands for what only a mistake elsewhere in the entry hides."""
     if root == "secret":
         return any(path[0] == "secrets" and path[1:2] in ((), (leaf,)) for path in doubtful)
-    keys = ("port", "host_port") if root == "service" else (root,)
+    keys = ("port", "host_port", "subnet") if root == "service" else (root,)
     return leaf in _every_leaf(root) and any(path[0] in keys for path in doubtful)
 
 
@@ -464,8 +464,9 @@ def _every_leaf(root):
         "site": {"domains": [""]},
         "postgres": _postgres("", {"auth": "scram"}),
         "valkey": _valkey("", {"isolation": "instance"}, None),
+        "auth": {"pattern": "oauth2", "url": "", "groups": [], "issuer_mode": "global", "secret": "auth"},
     }
-    return _known(service, "group", {"port": 1})[root]
+    return _known(service, "group", {"port": 1, "subnet": "10.0.0.0/29"})[root]
 
 
 def _unknown(found, leaves):

@@ -111,7 +111,8 @@ class Visitor:
         try:
             # One connection for each: the name in TLS is the site's.
             with self._pool(
-                *self._address,
+                self._address[0],
+                self._address[1],
                 server_hostname=place.hostname,
                 assert_hostname=place.hostname,
                 ssl_context=self._context,

@@ -500,3 +500,61 @@ def test_without_a_database_postgresql_is_not_asked(host, monkeypatch):
     monkeypatch.setattr(entries, "__salt__", {})
     host.again({"a": APP, "b": {"state": "absent", "postgres": True}})
     assert entries.problems() == []
+
+
+def _authentik(host, services=None, **settings):
+    return host.again(services, authentik={**DEFAULTS["authentik"], "domain": "auth.example.org", **settings})
+
+
+BEHIND = {"image": "app:1", "port": 80, "site": "a.example.org", "auth": "forward_auth"}
+
+
+def test_a_host_with_a_domain_for_logins_runs_authentik(host):
+    _authentik(host, {"a": BEHIND})
+    assert entries.problems() == []
+    known = entries.known()
+    assert known["order"] == ["a", "authentik"]
+    assert known["services"]["authentik"]["files"] == [
+        "authentik.network",
+        "authentik.pod",
+        "authentik-server.container",
+        "authentik-worker.container",
+    ]
+
+
+def test_without_a_domain_there_is_no_authentik(host):
+    host.again({"a": APP})
+    assert "authentik" not in entries.known()["services"]
+    host.again({"a": BEHIND})
+    assert [one for one in entries.problems() if "say rick:authentik:domain" in one]
+
+
+def test_a_mistake_in_its_settings_is_told_once_and_stops_the_services(host):
+    _authentik(host, {"a": BEHIND}, version="newest")
+    (problem,) = entries.problems()
+    assert problem.startswith("rick:authentik:version: 'newest' is not a release")
+    assert entries.known()["services"] == {}
+    _authentik(host, {"a": BEHIND}, version=2026)
+    (problem,) = entries.problems()
+    assert problem.startswith("rick:authentik:version: 2026 is not str")
+
+
+def test_its_name_is_taken(host):
+    _authentik(host, {"authentik": APP})
+    (problem,) = entries.problems()
+    assert problem.startswith("rick:services:authentik: this host runs Authentik already")
+
+
+def test_a_jump_over_a_release_is_refused_before_anything_changes(host):
+    host.images = {"authentik-server": "ghcr.io/goauthentik/server:2025.10.3"}
+    _authentik(host, {"a": APP})
+    (problem,) = entries.problems()
+    assert "2025.10.3 cannot become 2026.2.2 at once" in problem
+
+
+def test_subnets_do_not_overlap(host):
+    _authentik(host, {"a": {**APP, "subnet": "10.89.255.0/24"}})
+    (problem,) = entries.problems()
+    assert (
+        problem == "rick:services:authentik:subnet: 10.89.255.0/29 overlaps with rick:services:a:subnet, 10.89.255.0/24"
+    )

@@ -125,6 +125,7 @@ class Host:
             "quadlet.running_containers": lambda names: [one for one in self.containers if one["name"] in names],
             "postgresql.query_as": lambda user, query, database, role, secret_file: self.rows,
             "secret.path": lambda name: f"/var/lib/rick-infra/secrets/{name}",
+            "verify_login.checks": lambda service: [],
             "valkey.round_trip": lambda user, secret_file, key, socket: True,
             "verify_service.check": verify_service.check,
             "verify_service.checks": verify_service.checks,
