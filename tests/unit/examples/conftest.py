@@ -7,7 +7,8 @@ import sys
 import pytest
 from tree import TREE
 
-APPLICATIONS = [str(TREE / "examples" / name / "app") for name in ("notes", "queue")]
+EXAMPLES = ("notes", "queue", "forward-auth-app", "oidc-app", "api-service")
+APPLICATIONS = [str(TREE / "examples" / name / "app") for name in EXAMPLES]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -76,6 +77,14 @@ def alive(application_path):
     import alive
 
     return alive
+
+
+@pytest.fixture
+def board(application_path):
+    """The application behind forward auth."""
+    import board
+
+    return board
 
 
 class MemoryValkey:
