@@ -2,10 +2,21 @@
 The example applications' modules, as Python finds them in their images: beside each other, not in a package.
 """
 
+import datetime
+import ipaddress
 import sys
+import threading
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.x509.oid import NameOID
+from doubles.authentik.certificates import Pair
+from doubles.authentik.server import create_app
 from tree import TREE
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+AUTHENTIK_TOKEN = "token-of-the-administrator"  # noqa: S105 - of a double
 
 EXAMPLES = ("notes", "queue", "forward-auth-app", "oidc-app", "api-service")
 APPLICATIONS = [str(TREE / "examples" / name / "app") for name in EXAMPLES]
@@ -85,6 +96,114 @@ def board(application_path):
     import board
 
     return board
+
+
+@pytest.fixture
+def diary(application_path, monkeypatch):
+    """The application that logs in by OpenID Connect."""
+    import diary
+
+    monkeypatch.setattr(diary.log, "propagate", False)
+    return diary
+
+
+@pytest.fixture
+def items(application_path, monkeypatch):
+    """The API."""
+    import items
+
+    monkeypatch.setattr(items.log, "propagate", False)
+    return items
+
+
+class Silent(WSGIRequestHandler):
+    def log_request(self, *_):
+        pass
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory):
+    """A certificate for 127.0.0.1, which is its own authority, and its key: two paths."""
+    pair = Pair()
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    since = datetime.datetime.now(datetime.UTC) - datetime.timedelta(hours=1)
+    made = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(pair.key.public_key())
+    made = made.serial_number(x509.random_serial_number()).not_valid_before(since)
+    made = made.not_valid_after(since + datetime.timedelta(days=1)).add_extension(address, critical=False)
+    made = made.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+    folder = tmp_path_factory.mktemp("certificate")
+    (folder / "key.pem").write_bytes(pair.pem)
+    signed = made.sign(pair.key, hashes.SHA256())
+    (folder / "certificate.pem").write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+    return folder / "certificate.pem", folder / "key.pem"
+
+
+@pytest.fixture(scope="session")
+def served(certificate):
+    """The double of Authentik behind a port of the loopback interface, with TLS; ``app`` is put anew for each test."""
+
+    def application(environ, start_response):
+        return server.app(environ, start_response)
+
+    server = make_server(
+        "127.0.0.1",
+        0,
+        application,
+        threaded=True,
+        request_handler=Silent,
+        ssl_context=tuple(map(str, certificate)),
+    )
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+
+
+class Installation:
+    """Authentik as the two applications find it: ``url`` is where it is, ``app`` the double."""
+
+    def __init__(self, url):
+        self.url, self.app = url, create_app(AUTHENTIK_TOKEN)
+        self.store = self.app.authentik.store
+
+    def make(self, path, **body):
+        """Make an object by the API."""
+        headers = {"Authorization": f"Bearer {AUTHENTIK_TOKEN}"}
+        answer = self.app.test_client().post(f"/api/v3/{path}/", json=body, headers=headers)
+        assert answer.status_code in (200, 201, 204), answer.text
+        return answer.get_json(silent=True)
+
+    def client(self, name, scopes, **more):
+        """Make an application and its provider, with a client of that name."""
+
+        def flow(kind):
+            return self.store.find("flows", slug=f"default-provider-{kind}")["pk"]
+
+        provider = self.make(
+            "providers/oauth2",
+            name=name,
+            client_id=name,
+            client_secret=f"secret-of-{name}",
+            authorization_flow=flow("authorization-implicit-consent"),
+            invalidation_flow=flow("invalidation-flow"),
+            signing_key=self.store.rows("certificates")[0]["pk"],
+            property_mappings=[self.store.find("mappings", scope_name=scope)["pk"] for scope in scopes],
+            **{"redirect_uris": [], **more},
+        )
+        self.make("core/applications", name=name.title(), slug=name, provider=provider["pk"])
+        return self.store.tables["providers"][provider["pk"]]
+
+
+@pytest.fixture
+def authentik(served, certificate, monkeypatch):
+    """A fresh installation, whose authority is the one that ``requests`` is told of."""
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate[0]))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    installation = Installation(f"https://127.0.0.1:{served.server_port}")
+    served.app = installation.app
+    return installation
 
 
 class MemoryValkey:
