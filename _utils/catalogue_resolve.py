@@ -448,10 +448,14 @@ def _parts(text, known, doubtful):
 
 def _may_be(root, leaf, doubtful):
     """Whether a placeholder stands for what only a mistake elsewhere in the entry hides."""
+    hidden = {path[0] for path in doubtful}
     if root == "secret":
-        return any(path[0] == "secrets" and path[1:2] in ((), (leaf,)) for path in doubtful)
-    keys = ("port", "host_port", "subnet") if root == "service" else (root,)
-    return leaf in _every_leaf(root) and any(path[0] in keys for path in doubtful)
+        own = any(path[0] == "secrets" and path[1:2] in ((), (leaf,)) for path in doubtful)
+        return own or (leaf in ("postgres", "valkey", "auth") and leaf in hidden)
+    if root == "auth":  # its groups have names of the entry's own choice
+        return root in hidden
+    keys = {"port", "host_port", "subnet"} if root == "service" else {root}
+    return leaf in _every_leaf(root) and bool(keys & hidden)
 
 
 def _every_leaf(root):
@@ -464,7 +468,7 @@ def _every_leaf(root):
         "site": {"domains": [""]},
         "postgres": _postgres("", {"auth": "scram"}),
         "valkey": _valkey("", {"isolation": "instance"}, None),
-        "auth": {"pattern": "oauth2", "url": "", "groups": [], "issuer_mode": "global", "secret": "auth"},
+        "auth": None,
     }
     return _known(service, "group", {"port": 1, "subnet": "10.0.0.0/29"})[root]
 

@@ -269,6 +269,8 @@ def test_a_mistake_hides_no_other_of_the_same_entry(host, data, told):
         {"secrts": {"s": True}, **env(A="{secret.s}")},
         {"domains": ["a.b"], **env(A="{site.url}")},
         {"port": "80", **env(A="{service.port}")},
+        {"auth": {"pattern": "oauth"}, **env(A="{auth.issuer} {auth.admins} {secret.auth}")},
+        {"valkey": 5, **env(A="{secret.valkey}")},
         {"tmpfs": "/x", "volumes": {"x": "/tmp"}},
         {"containers": {"w": {"tmfps": []}}, "volumes": {"x": "/tmp"}},
     ],
