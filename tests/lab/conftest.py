@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from machine import NOTES, TREE, Highstate, machine, own
+from machine import NOTES, TREE, Highstate, eventually, lab, machine, own
 
 # One of everything that a service can have.
 PARKED = {
@@ -79,6 +79,38 @@ def copy_of_prepared(prepared):
             return made
 
         yield start
+
+
+@pytest.fixture(scope="session", params=["trixie", "forky"])
+def sso(request):
+    """
+    A machine with single sign-on (its double) and the three examples of a login. alice may use them all, bob none.
+
+    Both releases, since their Caddys differ in what they do with headers.
+    """
+    with machine(own(f"t-sso-{request.param[0]}"), "--suite", request.param) as made:
+        configure_sso(made)
+        yield made
+
+
+def configure_sso(made):
+    made.run("/srv/rick-infra/tests/doubles/authentik/build")
+    made.run("/srv/rick-infra/examples/build", "forward-auth-app", "oidc-app", "api-service")
+    made.write("/etc/rick-infra/pillar/site.sls", (TREE / "tests/lab/sso.sls").read_text())
+    for name in ("board", "diary", "items"):
+        made.declare(name, (TREE / f"examples/services/{name}.yaml").read_text())
+    made.bootstrap = made.run("/srv/rick-infra/bin/bootstrap", check=False)
+    assert made.bootstrap.returncode == 0, made.bootstrap.stdout + made.bootstrap.stderr
+    made.write("/opt/authentik/blueprints/people.yaml", (TREE / "examples/demo/people.yaml").read_text())
+    eventually(
+        lambda: {"alice", "bob"} <= {made.salt("authentik.show", "user", name) and name for name in ("alice", "bob")},
+        60,
+        "the worker has made the people",
+    )
+    groups = ["board_users", "board_admins", "diary_users", "items_users"]
+    assert made.state("authentik.user_present", name="alice", groups=groups)["result"] is True
+    made.authority = made.salt("caddy.root_certificate")
+    made.address = next(line.split()[-1] for line in lab("list").stdout.splitlines() if line.split()[0] == made.name)
 
 
 @dataclass
