@@ -36,7 +36,7 @@ LARGEST_IDENTITY = 2500  # bytes; browsers drop a cookie of more than 4096, and 
 SHORTEST_KEY = 32  # characters
 LARGEST_REQUEST = 64 * 1024  # bytes; stays in memory, so the file system can be read-only
 THREADS = 4
-ENDPOINTS = ("issuer", "authorization_endpoint", "token_endpoint", "jwks_uri")
+ENDPOINTS = ("issuer", "authorization_endpoint", "token_endpoint", "jwks_uri", "end_session_endpoint")
 ADDRESS = re.compile(r"https://[A-Za-z0-9.-]+(:[0-9]+)?")
 # The provider's own words come by way of the browser, where anybody can write others.
 ERRORS = {
@@ -103,6 +103,7 @@ class Provider:
 
     def __init__(self, app, settings):
         self._client_id = settings.client_id
+        self.place = f"https://{urlsplit(settings.discovery_url).netloc}"
         self._callback = f"{settings.site_url}/callback"
         self._client = OAuth(app).register(
             "provider",
@@ -118,14 +119,18 @@ class Provider:
         )
 
     def discover(self):
-        """Return what the provider says of itself. It is asked until it has answered once."""
+        """
+        Return what the provider says of itself. It is asked until it has answered once.
+
+        Authlib believes all of it. What leads to another host is none of Authentik's.
+        """
         try:
             found = self._client.load_server_metadata()
         except (requests.RequestException, ValueError) as error:
             raise unreachable(error) from error
-        missing = [name for name in ENDPOINTS if not str(found.get(name)).startswith("https://")]
-        if missing:
-            raise unreachable(f"its discovery document has no https address for {', '.join(missing)}")
+        foreign = [name for name in ENDPOINTS if not str(found.get(name)).startswith(f"{self.place}/")]
+        if foreign:
+            raise unreachable(f"not an address at {self.place}: {', '.join(foreign)}")
         return found
 
     def begin(self):
@@ -150,15 +155,15 @@ class Provider:
         except (AuthlibBaseError, JoseError, ValueError, KeyError) as error:
             log.warning("login: %s: %s", type(error).__name__, error)
             raise Problem(502, "The provider's answer was not valid.") from error
-        # Authlib before 1.8 believes a token that says it has no nonce.
+        # Authlib before 1.9 believes a token that says it has no nonce.
         if claims is None or claims.get("nonce") != login["nonce"]:
             log.warning("login: no ID token, or not the one that was asked for")
             raise Problem(502, "The provider's answer was not valid.")
         return claims
 
     def end_session(self):
-        """Return where the provider ends its own session, None if it has no such place."""
-        return self.discover().get("end_session_endpoint")
+        """Return where the provider ends its own session."""
+        return self.discover()["end_session_endpoint"]
 
 
 def unreachable(reason):
@@ -193,10 +198,9 @@ def create_app(settings):
     )
     provider = Provider(app, settings)
     # A form may lead to what its target redirects to only if that is listed, too.
-    elsewhere = f"https://{urlsplit(settings.discovery_url).netloc}"
     headers = {
         "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src data:; base-uri 'none'; "
-        f"frame-ancestors 'none'; form-action 'self' {elsewhere}",
+        f"frame-ancestors 'none'; form-action 'self' {provider.place}",
         "Referrer-Policy": "no-referrer",  # the address of the callback has the code
         "X-Content-Type-Options": "nosniff",
     }
@@ -264,10 +268,9 @@ def create_app(settings):
             raise Problem(403, "This form was sent by another site.")
         session.clear()
         try:
-            address = provider.end_session()
+            return redirect(provider.end_session(), 303)
         except Problem:
-            address = None
-        return redirect(address, 303) if address else render_template("logged_out.html")
+            return render_template("logged_out.html")
 
     @app.get("/health")
     def health():

@@ -233,6 +233,13 @@ def test_an_answer_is_good_once(browser):
     assert browser.open("/whoami").status == 200  # who is logged in stays so
 
 
+def test_an_answer_is_good_once_even_if_it_was_wrong(browser):
+    browser.open("/login", follow=False)
+    browser.url = browser.headers["Location"]
+    answer = urllib.parse.urlencode({"code": "guessed", **state(browser)})
+    assert [browser.open(f"/callback?{answer}").status for _ in range(2)] == [502, 400]
+
+
 def test_an_answer_comes_in_time_or_not_at_all(diary, browser, clock):
     browser.open("/").log_in(follow=False)
     clock(diary.LOGIN_LASTS + 1)
@@ -335,11 +342,16 @@ def by_the_public_key(store, provider, claims):
     return jwt.encode({"alg": "HS256", "kid": right.thumbprint()}, claims, OctKey(public, public))
 
 
+def by_a_key_that_it_brings(store, provider, claims):
+    mine = RSAKey.import_key(Pair().pem)
+    return jwt.encode({"alg": "RS256", "jwk": mine.as_dict(private=False)}, claims, mine)
+
+
 def by_nobody(store, provider, claims, sign=tokens.sign):
     return f"eyJhbGciOiJub25lIn0.{sign(store, provider, claims).split('.')[1]}."
 
 
-@pytest.mark.parametrize("sign", [by_another_key, by_the_secret, by_the_public_key, by_nobody])
+@pytest.mark.parametrize("sign", [by_another_key, by_a_key_that_it_brings, by_the_secret, by_the_public_key, by_nobody])
 def test_an_id_token_that_somebody_else_has_signed_is_refused(browser, forge, sign):
     forge(sign=sign)
     browser.open("/").log_in()
@@ -456,6 +468,18 @@ def test_a_provider_that_goes_away_during_a_login_is_told(served, browser):
 
 def test_a_provider_with_another_authority_is_not_asked(browser, monkeypatch):
     monkeypatch.delenv("REQUESTS_CA_BUNDLE")
+    assert browser.open("/").status == 503
+
+
+@pytest.mark.parametrize("name", ["issuer", "authorization_endpoint", "token_endpoint", "jwks_uri"])
+@pytest.mark.parametrize("address", ["https://evil.test/", "{url}.evil.test/", None])
+def test_a_provider_that_leads_elsewhere_is_not_believed(browser, served, authentik, name, address):
+    real = authentik.app.test_client().get(
+        "/application/o/diary/.well-known/openid-configuration", base_url=authentik.url
+    )
+    served.app = app = flask.Flask("a provider")
+    told = {**real.json, name: address and address.format(url=authentik.url)}
+    app.add_url_rule("/application/o/diary/.well-known/openid-configuration", view_func=lambda: told)
     assert browser.open("/").status == 503
 
 
