@@ -32,7 +32,8 @@ class TestEachEntry:
         assert yaml.safe_load(path.read_text())["image"] in [layer.image for layer in build.LAYERS]
 
     def test_its_site_has_its_name(self, path):
-        assert yaml.safe_load(path.read_text())["site"] == f"{path.stem}.example.test"
+        site = yaml.safe_load(path.read_text())["site"]
+        assert (site["domains"] if isinstance(site, dict) else site) == f"{path.stem}.example.test"
 
     def test_the_programs_that_it_names_are_in_the_image(self, path):
         entry = yaml.safe_load(path.read_text())
@@ -42,8 +43,8 @@ class TestEachEntry:
                 assert (TREE / "examples" / path.stem / program.removeprefix("/")).is_file()
 
 
-def test_there_are_three():
-    assert [path.stem for path in ENTRIES] == ["hello", "notes", "queue"]
+def test_there_are_six():
+    assert [path.stem for path in ENTRIES] == ["board", "diary", "hello", "items", "notes", "queue"]
 
 
 def test_what_a_containerfile_copies_is_what_its_digest_is_made_of(build):
