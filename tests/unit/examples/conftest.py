@@ -125,16 +125,17 @@ class Silent(WSGIRequestHandler):
 def certificate(tmp_path_factory):
     """A certificate for 127.0.0.1, which is its own authority, and its key: two paths."""
     pair = Pair()
+    key = serialization.load_pem_private_key(pair.pem, password=None)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
     address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
     since = datetime.datetime.now(datetime.UTC) - datetime.timedelta(hours=1)
-    made = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(pair.key.public_key())
+    made = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
     made = made.serial_number(x509.random_serial_number()).not_valid_before(since)
     made = made.not_valid_after(since + datetime.timedelta(days=1)).add_extension(address, critical=False)
     made = made.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
     folder = tmp_path_factory.mktemp("certificate")
     (folder / "key.pem").write_bytes(pair.pem)
-    signed = made.sign(pair.key, hashes.SHA256())
+    signed = made.sign(key, hashes.SHA256())
     (folder / "certificate.pem").write_bytes(signed.public_bytes(serialization.Encoding.PEM))
     return folder / "certificate.pem", folder / "key.pem"
 
