@@ -170,7 +170,7 @@ def _auth(name, entry, domain):
     return {
         **{key: asked[key] for key in ("pattern", "policies", "consent", "lifetime", "client", "scopes")},
         **{key: asked[key] for key in ("offline_access", "claims_in_id_token", "issuer_mode", "sub_mode")},
-        **{key: asked[key] for key in ("logout_uri", "logout_method")},
+        **{key: asked[key] for key in ("logout", "logout_uri", "logout_method")},
         "title": asked["title"] or name,
         "groups": [f"{name}_{role}" for role in asked["groups"]],
         "clients": [f"{name}-{client}" for client in asked["clients"]],

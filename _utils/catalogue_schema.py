@@ -530,9 +530,9 @@ class Policies(Model):
 
 # What each pattern has besides what all have.
 PATTERNS: dict[str, tuple[str, ...]] = {
-    "forward_auth": ("lifetime", "consent"),
+    "forward_auth": ("lifetime", "consent", "logout"),
     "oauth2": (
-        *("lifetime", "consent", "client", "redirect_paths", "redirect_uris", "scopes", "offline_access"),
+        *("lifetime", "consent", "logout", "client", "redirect_paths", "redirect_uris", "scopes", "offline_access"),
         *("claims_in_id_token", "issuer_mode", "sub_mode", "logout_uri", "logout_method"),
     ),
     "api": ("lifetime", "scopes", "clients"),
@@ -587,6 +587,9 @@ class Auth(Model):
     )
     sub_mode: Literal["hashed_user_id", "user_id", "user_uuid", "user_username", "user_email", "user_upn"] = Field(
         "hashed_user_id", description="What the claim `sub` is."
+    )
+    logout: Literal["everywhere", "service"] = Field(
+        "everywhere", description="Whether a logout ends the login at Authentik, too, or at this service only."
     )
     logout_uri: Annotated[str, AfterValidator(_redirect)] | None = Field(
         None, description="What Authentik tells of a logout."

@@ -8,7 +8,8 @@ Pure functions of a resolved service's ``auth`` (``salt-call catalogue.part NAME
 # Who finds it in a group's or an account's attributes knows whose it is.
 MARK = "rick-infra"
 CONSENT = "default-provider-authorization-{}-consent"
-INVALIDATION = "default-provider-invalidation-flow"
+# The flows of Authentik's that end its own session, too, and that end the application's only.
+LOGOUT = {"everywhere": "default-invalidation-flow", "service": "default-provider-invalidation-flow"}
 SIGNING_KEY = "authentik Self-signed Certificate"
 STANDARD_SCOPES = ("openid", "email", "profile")
 FIRST_POLICY = 10  # in the order of bindings: the group comes first
@@ -95,7 +96,7 @@ def _proxy(auth):
         "external_host": auth["external_host"],
         "mode": "forward_single",
         "authorization_flow": CONSENT.format(auth["consent"]),
-        "invalidation_flow": INVALIDATION,
+        "invalidation_flow": LOGOUT[auth["logout"]],
         # What needs no login, Caddy decides; an Authorization header is the application's business.
         "skip_paths": "",
         "intercept_header_auth": False,
@@ -116,7 +117,7 @@ def _oauth2(name, auth):
         "issuer_mode": auth["issuer_mode"],
         "claims_in_id_token": auth["claims_in_id_token"],
         "authorization_flow": CONSENT.format(auth["consent"]),
-        "invalidation_flow": INVALIDATION,
+        "invalidation_flow": LOGOUT[auth["logout"]],
         **({"logout_uri": auth["logout_uri"], "logout_method": auth["logout_method"]} if auth["logout_uri"] else {}),
         **_lifetime(auth),
     }
