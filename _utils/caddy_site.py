@@ -15,8 +15,8 @@ PATH = re.compile(r"/[^\s\"'`{}\\#]*")
 # Whatever stands unquoted in a Caddyfile as it is here.
 FILE = re.compile(r"/[^\"`{}\\\x00-\x1f\x7f]+")
 SNIPPET = re.compile(r"[a-z][a-z0-9-]*")
-# Two dots, a slash, a backslash, a semicolon or a NUL, written plainly or not.
-AMBIGUOUS = r"`(?i)\.\.|[;\\]|%2e|%2f|%5c|%3b|%00`"
+# Two dots, a backslash, a semicolon, and what is encoded without need, a percent sign included.
+AMBIGUOUS = r"`(?i)\.\.|[;\\]|%(2e|2f|5c|3b|25|00)`"
 STOPPED = "This service is stopped."
 KEYS = {
     "domains",

@@ -54,7 +54,7 @@ class Browser:
         """
         Answer the questions of the login page that is open, and go on where it leads.
 
-        By the interface that Authentik's own page uses (its flow executor). Raises Failure with its words if it refuses.
+        By the interface that Authentik's own page uses (its flow executor). Raises Failure if it refuses.
         """
         page = urllib.parse.urlsplit(self.url)
         if not page.path.startswith("/if/flow/"):

@@ -14,6 +14,10 @@ PASSWORDS = {"alice": "alice-may-come-in", "bob": "bob-has-to-stay-out"}  # as e
 class Visitor(site_visit.Visitor):
     """Somebody at a machine: ``ask`` and ``follow`` as of ``site_visit``, and a login."""
 
+    def cookies(self, host):
+        """The cookies that a site has given, ``{name: value}``."""
+        return dict(self._cookies.get(host, {}))
+
     def log_in(self, name, url):
         """Open a page, fill in the form that it leads to, and return the Answer where that ends."""
         page = self.follow(url)

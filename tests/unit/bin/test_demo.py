@@ -3,20 +3,15 @@ bin/demo: finding its machine, what it brings there, and saying what failed.
 """
 
 import contextlib
-import datetime
 import http.server
 import ipaddress
 import json
 import ssl
 import subprocess
-import threading
 
 import pytest
+import tls_site
 import yaml
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from tree import TREE, load
 
 
@@ -48,26 +43,6 @@ def test_a_machine_that_shows_another_tree_is_refused(demo, monkeypatch):
         demo.machine()
 
 
-def certificate(path, domain):
-    """Write a certificate for ``domain`` that is its own authority, with its key, and return the path."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
-    now = datetime.datetime.now(datetime.UTC)
-    made = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(domain)]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    path.write_bytes(
-        made.public_bytes(serialization.Encoding.PEM)
-        + key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return path
-
-
 class Site(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.server.asked.append((self.headers["Host"], self.path))
@@ -83,24 +58,15 @@ class Site(http.server.BaseHTTPRequestHandler):
 @contextlib.contextmanager
 def site(path, statuses):
     """A site over TLS on this host with the certificate in ``path``, which gives these answers one after the other."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(path)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Site) as server:
+    with tls_site.served(path, Site) as server:
         server.statuses, server.asked = list(statuses), []
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+        yield server
 
 
 @pytest.fixture
 def ask(demo, tmp_path):
     """A function that asks a site with these answers for a domain, and returns what the site was asked."""
-    own = certificate(tmp_path / "own.pem", "notes.example.test")
+    own = tls_site.certificate(tmp_path / "own.pem", "notes.example.test")
 
     def ask(statuses, domain="notes.example.test", trusted=own, patience=0):
         context = ssl.create_default_context(cafile=trusted)
@@ -132,7 +98,7 @@ def test_a_certificate_for_another_name_is_refused(demo, ask):
 
 def test_a_certificate_of_another_authority_is_refused(demo, ask, tmp_path):
     with pytest.raises(demo.Failure, match="certificate verify failed"):
-        ask([200], trusted=certificate(tmp_path / "other.pem", "notes.example.test"))
+        ask([200], trusted=tls_site.certificate(tmp_path / "other.pem", "notes.example.test"))
 
 
 def test_a_port_where_nobody_listens_is_a_failure(demo):
@@ -149,8 +115,37 @@ def test_the_authority_s_certificate_is_kept_for_the_users_of_this_host(demo, mo
 
 
 def test_it_asks_for_the_sites_of_the_entries_that_it_brings(demo):
-    entries = [yaml.safe_load(path.read_text()) for path in demo.ENTRIES.glob("*.yaml")]
-    assert sorted(demo.DOMAINS) == sorted(entry["site"] for entry in entries)
+    complete = load("utils", "catalogue_schema").complete
+    entries = [complete(yaml.safe_load(path.read_text()))[0] for path in demo.ENTRIES.glob("*.yaml")]
+    domains = {one["site"]["domains"][0]: one["auth"] for one in entries}
+    assert sorted(demo.DOMAINS) == sorted(domain for domain, auth in domains.items() if auth is None)
+    assert {demo.BOARD, demo.DIARY, demo.ITEMS} == {domain for domain, auth in domains.items() if auth}
+
+
+def test_its_people_have_the_passwords_that_it_tells(demo):
+    people = yaml.safe_load(demo.PEOPLE.read_text())["entries"]
+    assert {one["identifiers"]["username"]: one["attrs"]["password"] for one in people} == demo.PASSWORDS
+
+
+def test_without_an_image_it_is_the_double(demo):
+    authentik = yaml.safe_load(demo.site_pillar(demo.DOUBLE))["rick"]["authentik"]
+    assert authentik["image"] == demo.DOUBLE.rpartition(":")[0]
+
+
+def test_the_real_authentik_is_named_by_its_image(demo):
+    digest = f"sha256:{'0' * 64}"
+    authentik = yaml.safe_load(demo.site_pillar(f"registry.example.org:5000/a/server:2026.2.3@{digest}"))["rick"][
+        "authentik"
+    ]
+    wanted = {"image": "registry.example.org:5000/a/server", "version": "2026.2.3", "digest": digest}
+    assert {key: authentik[key] for key in wanted} == wanted
+    assert authentik["domain"] == demo.SSO
+
+
+@pytest.mark.parametrize("image", ["server", "server@sha256:0", ""])
+def test_an_image_without_a_version_is_refused(demo, image):
+    with pytest.raises(demo.Failure, match="a name with its version"):
+        demo.site_pillar(image)
 
 
 def test_the_fourth_service_that_it_proposes_is_a_valid_entry(demo, tmp_path):
