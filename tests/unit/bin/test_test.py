@@ -29,7 +29,7 @@ def started(command, monkeypatch):
     return run
 
 
-TWO = ["-n", "2", "--dist=loadfile"]
+TWO = ["-n", "2", "--dist=loadgroup"]
 
 
 def folder(kind):

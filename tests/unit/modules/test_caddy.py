@@ -371,3 +371,41 @@ def test_in_a_plan_a_site_that_went_whole_is_not_removed_again(running, monkeypa
     monkeypatch.setattr(caddy, "__opts__", {"test": True})
     assert caddy.site_differences("notes", site("a.example.org"))
     assert caddy.site_remnants("wiki") == {}
+
+
+@pytest.fixture
+def authorities(host, tmp_path, monkeypatch):
+    """The file that containers get; this host trusts one public authority, and has one of its own."""
+    monkeypatch.setattr(caddy, "AUTHORITIES", f"{tmp_path}/authorities/ca.crt")
+    monkeypatch.setattr(caddy, "PUBLIC_AUTHORITIES", f"{tmp_path}/public.crt")
+    (tmp_path / "public.crt").write_text("PUBLIC\n")
+    (tmp_path / "root.crt").write_text("OWN\n")
+    return tmp_path / "authorities/ca.crt"
+
+
+@pytest.mark.parametrize(("internal", "text"), [(True, "PUBLIC\nOWN\n"), (False, "PUBLIC\n")])
+def test_containers_are_told_whom_to_trust(authorities, internal, text):
+    assert list(caddy.authorities_differences(internal)) == [str(authorities)]
+    assert caddy.authorities_apply(internal)
+    assert authorities.read_text() == text
+    assert authorities.stat().st_mode & 0o777 == 0o644
+    assert authorities.parent.stat().st_mode & 0o777 == 0o755
+    assert caddy.authorities_differences(internal) == {}
+
+
+def test_an_edited_or_outdated_file_differs(authorities, tmp_path):
+    caddy.authorities_apply(True)
+    authorities.write_text("MINE\n")
+    assert caddy.authorities_differences(True)
+    caddy.authorities_apply(True)
+    (tmp_path / "public.crt").write_text("NEWER\n")
+    assert caddy.authorities_differences(True)
+
+
+def test_before_the_own_authority_is_there_a_plan_counts_on_it_and_a_run_says_so(authorities, tmp_path, monkeypatch):
+    (tmp_path / "root.crt").unlink()
+    with pytest.raises(CommandExecutionError, match="does not exist yet"):
+        caddy.authorities_differences(True)
+    monkeypatch.setattr(caddy, "__opts__", {"test": True})
+    assert caddy.authorities_differences(True)
+    assert not authorities.exists()

@@ -2,6 +2,8 @@
 A site's file: what an entry becomes, and what is refused.
 """
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -162,3 +164,37 @@ def test_any_site_is_refused_or_stays_within_its_block(site):
     lines = made.splitlines()
     assert caddy_site.domains(made) == site["domains"]
     assert [line for line in lines[1:] if line and not line.startswith("\t")] == [lines[1], "}"]
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "/open/../x",
+        "/open/..;/x",
+        "/open;x",
+        "/a\\b",
+        "/%2e%2e/x",
+        "/..%2Fx",
+        "/%5Cx",
+        "/%3bx",
+        "/%252e/x",
+        "/%00",
+        "/a?b=/..",
+    ],
+)
+def test_what_may_be_another_path_to_an_application_is_not_open(uri):
+    assert re.search(caddy_site.AMBIGUOUS.strip("`"), uri)
+
+
+@pytest.mark.parametrize(
+    "uri", ["/health", "/static/style.css", "/static/a-b_c~d.e", "/a/b/?c=d&e=f+g", "/%C3%BC", "/a%20b"]
+)
+def test_ordinary_paths_are(uri):
+    assert not re.search(caddy_site.AMBIGUOUS.strip("`"), uri)
+
+
+def test_a_login_knows_one_domain_and_users_come_to_it_from_the_others():
+    made = text(login="login", domains=["a.example.org", "b.example.org"])
+    redirect = made.index("redir @rick-infra-elsewhere https://a.example.org{uri} 308")
+    assert made.index("@rick-infra-elsewhere not host a.example.org") < redirect < made.index("import login")
+    assert "rick-infra-elsewhere" not in text(domains=["a.example.org", "b.example.org"])
