@@ -18,7 +18,7 @@ from pathlib import Path
 
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
-PLANNED_TIMERS = "pod.planned_timers"
+PLANNED_TIMERS = "pod.planned_timers"  # {service: {unit: text}}
 ORDER = ("image", "network", "volume", "pod", "container")  # what is named by others comes before them
 WRITTEN_HERE = "# Written by Salt (quadlet."
 STARTED = "pod.started"  # {service: seconds since 1970}, of this run
@@ -95,7 +95,7 @@ def plan(name, units, timers=(), at_boot=True):
     for file, text in texts.items():
         __salt__["quadlet.plan"](file, text)
     planned = __context__.setdefault(PLANNED_TIMERS, {})
-    planned[name] = list(__utils__["pod_timers.texts"](name, timers))
+    planned[name] = __utils__["pod_timers.texts"](name, timers)
     return changes
 
 
@@ -220,6 +220,7 @@ def start(name, files, postgres=None, units=None, timers=()):
     if any(state["LoadState"] != "loaded" or state["unread"] for state in states.values()):
         __salt__["quadlet_live.reload"]()
     __salt__["quadlet_live.tell"]("start", [unit for unit in timers if states[unit]["ActiveState"] != "active"])
+    __salt__["quadlet_live.tell"]("restart", _over(name, states))
     __salt__["quadlet_live.forget"](timers)
     return {"changes": changes, "dump": dump}
 
@@ -400,7 +401,7 @@ def forget_planned(name):
     """
     for file in files(name):
         __salt__["quadlet.plan"](file, None)
-    __context__.setdefault(PLANNED_TIMERS, {})[name] = []
+    __context__.setdefault(PLANNED_TIMERS, {})[name] = {}
 
 
 def prune_images():
@@ -526,13 +527,28 @@ def _start_changes(name, pending, dumped, stale, gone):
     """A reload is a change of its own only if nothing else comes of it."""
     changes = {thing: change for thing, change in pending.items() if thing != "systemd" and thing not in stale}
     planned = __context__.get(PLANNED_TIMERS, {}).get(name)
-    timers = __salt__["quadlet_live.timers"](name) if planned is None else planned
-    for unit, state in __salt__["quadlet_live.systemd"](timers).items():
+    timers = __salt__["quadlet_live.timers"](name) if planned is None else list(planned)
+    states = __salt__["quadlet_live.systemd"](timers)
+    for unit, state in states.items():
         if state["ActiveState"] != "active" and unit not in gone:
             changes[unit] = {"old": state["ActiveState"], "new": "started"}
+    for unit in _over(name, states):
+        if unit not in gone:
+            changes[unit] = {"old": "over", "new": "restarted"}
     if dumped:
         changes[f"database of {name}"] = {"old": "used with another image", "new": "dumped before"}
     return changes or pending
+
+
+def _over(name, states):
+    """Timers that systemd takes for over though their schedule is not: it looks no further, not even after a reload."""
+    planned = __context__.get(PLANNED_TIMERS, {}).get(name, {})
+    over = [
+        unit for unit, state in states.items() if (state["ActiveState"], state["SubState"]) == ("active", "elapsed")
+    ]
+    texts = {unit: planned.get(unit) or __utils__["textfile.read"](__utils__["pod_timers.path"](unit)) for unit in over}
+    events = {unit: __utils__["pod_timers.events_of"](text or "") for unit, text in texts.items()}
+    return [unit for unit, found in events.items() if found and __utils__["units.upcoming"](found)]
 
 
 def _images_change(name, files, postgres):

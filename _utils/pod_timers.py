@@ -76,6 +76,14 @@ def events(timers):
     return list(dict.fromkeys(event for one in schedules for event in (one if isinstance(one, list) else [one])))
 
 
+def events_of(text):
+    """
+    Return the calendar events of a timer's file, by its text.
+    """
+    lines = [line.partition("=") for line in text.splitlines()]
+    return [event.replace("%%", "%") for key, _, event in lines if key == "OnCalendar"]
+
+
 def path(unit):
     """
     Return the path of a timer's file.

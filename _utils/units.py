@@ -149,6 +149,14 @@ def not_calendar(expressions):
     return {expression: done.stderr.strip() for expression, done in answers.items() if done.returncode != 0}
 
 
+def upcoming(expressions):
+    """
+    Return whether one of some calendar events (systemd.time(7)) is still to come.
+    """
+    said = [line.split() for line in _calendar(expressions).stdout.splitlines()]
+    return any(words[:2] == ["Next", "elapse:"] and words[2:] != ["never"] for words in said)
+
+
 def _calendar(expressions):
     command = ["systemd-analyze", "calendar", "--", *expressions]
     try:

@@ -31,6 +31,8 @@ GONE = {
 }
 
 
+PAST = "2020-01-01"  # a schedule that is over
+
 # A service: network, pod and container, and what a timer starts.
 FILES = ["notes.network", "notes.pod", "notes-web.container"]
 TIMERS = [{"name": "notes-cleanup", "schedule": "daily", "persistent": True}]
@@ -237,6 +239,7 @@ def install(tmp_path, monkeypatch, results):
             "units.daemon_reload": found.reload,
             "units.journal": lambda *_: found.journal,
             "units.not_calendar": found.not_events,
+            "units.upcoming": lambda events: any(event != PAST for event in events),
             "client_groups.on_this_host": lambda: {"postgres-clients": 4001},
             "http_answer.wrong": lambda _: found.answer,
             "podman_secrets.create": found.store,

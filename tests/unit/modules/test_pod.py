@@ -10,6 +10,7 @@ from quadlet_host import (
     FILES,
     INIT,
     NETWORK,
+    PAST,
     TIMERS,
     UNITS,
     changed,
@@ -172,6 +173,26 @@ def test_what_is_not_for_boot_has_nothing_that_starts_it(notes):
     pod.declare("notes", units, TIMERS)
     assert "[Install]" in notes.text("notes.pod")
     assert (timers.Path(timers.link("notes-cleanup.timer"))).is_symlink()
+
+
+@pytest.mark.parametrize(("schedule", "starts"), [(PAST, False), ("daily", True)])
+def test_a_timer_that_was_over_starts_again_once_its_schedule_is_not(notes, schedule, starts):
+    pod.declare("notes", [*UNITS, CLEANUP], [{**TIMERS[0], "schedule": PAST}])
+    pod.start("notes", FILES)
+    unit = "notes-cleanup.timer"
+    notes.systemd[unit].update(SubState="elapsed")
+    notes.context.clear()
+    timer = [{**TIMERS[0], "schedule": schedule}]
+    notes.options["test"] = True
+    pod.plan("notes", [*UNITS, CLEANUP], timer)
+    planned = pod.start_changes("notes", FILES)
+    notes.options["test"] = False
+    notes.context.clear()
+    pod.declare("notes", [*UNITS, CLEANUP], timer)
+    notes.done.clear()
+    assert (pod.start("notes", FILES)["changes"].get(unit) is not None) == (unit in planned) == starts
+    assert (("restart", unit) in notes.done) == starts
+    assert pod.start_changes("notes", FILES) == {}
 
 
 def test_a_service_is_started_without_waiting(host):

@@ -215,6 +215,15 @@ def test_one_process_tells_whether_all_are_calendar_events(systemd):
     assert units.not_calendar([]) == {}
 
 
+@pytest.mark.parametrize(
+    ("next_ones", "expected"), [(["never"], False), (["never", "Fri 2026-11-27 00:00:00 UTC"], True), ([], False)]
+)
+def test_a_calendar_event_is_to_come_unless_systemd_says_never(systemd, next_ones, expected):
+    said = "\n".join(f"  Original form: x\n    Next elapse: {one}\n" for one in next_ones)
+    systemd.answers(x=(0, said, ""))
+    assert units.upcoming(["x"]) is expected
+
+
 def test_those_that_are_no_calendar_events_are_told_each_with_its_reason(systemd):
     systemd.answers(never=(1, "", "no\n"), daily=(0, "", ""))
     assert units.not_calendar(["daily", "never"]) == {"never": "no"}
