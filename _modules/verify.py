@@ -101,7 +101,9 @@ def access():
 
     Every pair of services is tried: as the one's user at the other's database and
     at its own under the other's name, with the one's login at the other's
-    keys, from the one's pod at the other's addresses. Returns as ``verify.host`` does.
+    keys, as the one's user at the other's private sockets, from the one's pod at
+    the other's addresses. What a stopped service has is tried as well, by those
+    that run. Returns as ``verify.host`` does.
 
     CLI Example:
 
@@ -112,10 +114,10 @@ def access():
     wrong = __salt__["catalogue.problems"]()
     if wrong:
         raise CommandExecutionError("\n".join(wrong))
-    present = [one for one in __salt__["catalogue.services"]() if one["state"] == "present"]
-    if not present:
-        raise CommandExecutionError("there are no services on this host: nothing to compare")
-    return _table(__salt__["verify_access.checks"](present))
+    services = [one for one in __salt__["catalogue.services"]() if one["state"] != "absent"]
+    if not any(one["state"] == "present" for one in services):
+        raise CommandExecutionError("no service runs on this host: nothing to compare")
+    return _table(__salt__["verify_access.checks"](services))
 
 
 def _table(checks):

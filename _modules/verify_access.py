@@ -1,5 +1,5 @@
 """
-Who reaches what: every service at its own database, keys and network, and at every other's.
+Who reaches what: every service that runs at its own database, keys and network, and at every other's.
 
 The ground under ``verify.access``. A refusal counts only if what is refused is there: a database that nobody has, a
 port on which nobody listens, would refuse everybody.
@@ -9,21 +9,30 @@ from salt.exceptions import CommandExecutionError
 
 TIMEOUT = 30  # seconds for all that one service tries at one kind of door
 SILENCE = 2  # seconds without an answer that count as a dropped packet
+AT_ONCE = 500  # attempts; each takes a descriptor, and a process has 1024 of them
 
 
 def checks(services):
     """
     Return the checks of resolved services, a list of ``{"name", "passed", "detail"}``.
 
+    services
+        Those that run, each of which is tried, and those that are stopped, which are tried at.
+
     CLI Example: none, it takes resolved services: see verify.access.
     """
-    pods = {service["name"]: _pod(service) for service in services}
+    present = [service for service in services if service["state"] == "present"]
+    pods = {service["name"]: _pod(service) for service in present}
+    reached = _reached(pods)
     found = []
-    for service in services:
+    for service in present:
         others = [other for other in services if other is not service]
         found += _at_databases(service, others)
         found += _at_keys(service, others)
-        found.append(_check(f"{service['name']}'s pod is refused at every other pod", _at_pods, service["name"], pods))
+        found += _at_private_sockets(service, others)
+        found.append(
+            _check(f"{service['name']}'s pod is refused at every other pod", _at_pods, reached[service["name"]])
+        )
     return found
 
 
@@ -70,9 +79,11 @@ def _at_databases(service, others):
 def _at_keys(service, others):
     name, mine = service["name"], service["valkey"]
     foreign = [other["valkey"] for other in others if other["valkey"]]
+    instances = [other for other in others if other["valkey"] and other["valkey"]["isolation"] == "instance"]
+    stopped = {other["valkey"]["socket"] for other in instances if other["state"] == "stopped"}
     found = [_check(f"{name} reaches its own keys", _own_keys, mine, name)] if mine else []
     if foreign:
-        found.append(_check(f"{name} is refused at every other's keys", _foreign_keys, service, mine, foreign))
+        found.append(_check(f"{name} is refused at every other's keys", _foreign_keys, service, mine, foreign, stopped))
     return found
 
 
@@ -82,7 +93,7 @@ def _own_keys(mine, name):
     return None, key
 
 
-def _foreign_keys(service, mine, foreign):
+def _foreign_keys(service, mine, foreign, stopped):
     let_in = []
     same = [one for one in foreign if mine and one["socket"] == mine["socket"]]
     keys = [f"{one['prefix']}access" for one in same]
@@ -96,11 +107,33 @@ def _foreign_keys(service, mine, foreign):
         ):
             let_in.append("the names of all keys (SCAN)")
     # At any other socket, the shared one too, the service has no business at all.
-    for socket in dict.fromkeys(one["socket"] for one in foreign if one not in same):
-        answer = __salt__["unix_socket.probe_user"](socket, service["account"]["user"])
-        if answer["outcome"] != "refused":
-            let_in.append(f"{socket} ({answer['detail']})")
+    let_in += _let_in(service, dict.fromkeys(one["socket"] for one in foreign if one not in same), stopped)
     return f"gets in to {', '.join(let_in)}" if let_in else None, f"{len(foreign)} attempts"
+
+
+def _at_private_sockets(service, others):
+    path = __salt__["private_socket.path"]
+    present = [other for other in others if other["state"] == "present"]  # a stopped one has none
+    paths = [path(other["name"], one["target"]) for other in present for one in other["private_sockets"]]
+    if not paths:
+        return []
+    return [_check(f"{service['name']} is refused at every other's private sockets", _refused_at, service, paths)]
+
+
+def _refused_at(service, paths):
+    let_in = _let_in(service, paths)
+    return f"gets in to {', '.join(let_in)}" if let_in else None, f"{len(paths)} attempts"
+
+
+def _let_in(service, paths, stopped=()):
+    """Those of some sockets at which a service's user is not refused: also where nobody listens just now."""
+    found = []
+    for path in paths:
+        answer = __salt__["unix_socket.probe_user"](path, service["account"]["user"])
+        # A daemon that is stopped may have taken its socket along.
+        if answer["outcome"] != "refused" and not (answer["outcome"] == "absent" and path in stopped):
+            found.append(f"{path} ({answer['detail']})")
+    return found
 
 
 def _pod(service):
@@ -120,21 +153,40 @@ def _pod(service):
         return None  # it has ended just now
 
 
-def _at_pods(name, pods):
-    if pods[name] is None:
-        return "the pod is not running", ""
-    neighbours = [pod for other, pod in pods.items() if pod and other != name]
-    targets = [
+def _targets(name, pods):
+    """What a pod has to be refused at: the ports of all others, and one for datagrams."""
+    return [
         [address, port, protocol]
-        for pod in neighbours
+        for pod in [pod for other, pod in pods.items() if pod and other != name]
         for address in pod["addresses"]
         for port, protocol in [*((port, "tcp") for port in pod["ports"]), (pod["silent"], "udp")]
     ]
+
+
+def _reached(pods):
+    """What each pod tries, and what it reaches, ``{name: (targets, reached)}``; None for one that does not run."""
+    found = dict.fromkeys(pods)
+    attempts = {name: _targets(name, pods) for name, pod in pods.items() if pod}
+    reachable = __utils__["pod_network.reachable"]
+    batches: list[dict] = [{}]
+    for name, targets in attempts.items():
+        if batches[-1] and sum(map(len, batches[-1].values())) + len(targets) > AT_ONCE:
+            batches.append({})
+        batches[-1][name] = targets
+    for batch in batches:
+        tried = [[pods[name]["pid"], targets] for name, targets in batch.items()]
+        answers = __utils__["run_as.call"]("root", lambda tried=tried: reachable(tried, SILENCE), TIMEOUT)
+        for (name, targets), answer in zip(batch.items(), answers, strict=True):
+            found[name] = None if answer is None else (targets, answer)
+    return found
+
+
+def _at_pods(outcome):
+    if outcome is None:
+        return "the pod is not running", ""
+    targets, reached = outcome
     if not targets:
         return None, "no other pod runs"
-    reachable = __utils__["pod_network.reachable"]
-    pid = pods[name]["pid"]
-    open_ = __utils__["run_as.call"]("root", lambda: reachable(pid, targets, SILENCE), TIMEOUT)
     return ", ".join(
-        f"reaches {address}:{port}/{protocol}" for address, port, protocol in open_
+        f"reaches {address}:{port}/{protocol}" for address, port, protocol in reached
     ), f"{len(targets)} attempts"

@@ -1,5 +1,5 @@
 """
-What a pod can reach over the network, tried from inside its own network namespace.
+What pods can reach over the network, tried from inside their own network namespaces.
 """
 
 import contextlib
@@ -55,51 +55,69 @@ def silent_port(pid):
     return next(port for port in range(1, 65536) if port not in taken)
 
 
-def reachable(pid, targets, timeout):
+def reachable(attempts, timeout):
     """
-    Return which of some addresses can be reached from a process's network namespace: a TCP port that accepts a
+    Return which of some addresses can be reached from the network namespaces of processes: a TCP port that accepts a
     connection, a UDP port that is known to be closed and says so.
 
     Changes the namespace of the calling thread for good: for a process of its own only (``run_as.call("root", …)``).
 
-    targets
-        A list of ``[address, port, protocol]``; protocol is ``tcp`` or ``udp`` (see ``silent_port``).
+    attempts
+        A list of ``[pid, targets]``; targets are a list of ``[address, port, protocol]``, protocol is ``tcp`` or
+        ``udp`` (see ``silent_port``).
 
     timeout
         Seconds for all of them together; a packet that is dropped gets no answer.
+
+    A list with the targets that were reached, for each attempt; None in the place of a process that has ended.
     """
+    found: list[list | None] = []
+    waiting = {}
+    with contextlib.ExitStack() as stack:
+        for pid, targets in attempts:
+            try:
+                _enter(pid)
+            except FileNotFoundError:
+                found.append(None)
+                continue
+            reached: list = []
+            found.append(reached)
+            for target in targets:
+                client = stack.enter_context(_client(*target))
+                waiting[client.fileno()] = (client, target, reached)
+        _await(waiting, timeout)
+    return found
+
+
+def _enter(pid):
     with open(f"{PROC}/{pid}/ns/net") as namespace:  # noqa: PTH123 - a handle for setns(2), nothing is read
         os.setns(namespace.fileno(), os.CLONE_NEWNET)  # type: ignore[attr-defined] # since Python 3.12, as hosts have
-    waiting = {}
+
+
+def _client(address, port, protocol):
+    """A socket that is on its way, from the namespace that was entered last; it stays there."""
+    kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
+    client = socket.socket(socket.AF_INET, kind | socket.SOCK_NONBLOCK)
+    client.connect_ex((address, port))
+    if protocol == "udp":
+        with contextlib.suppress(OSError):  # no way there at all
+            client.send(b"")
+    return client
+
+
+def _await(waiting, timeout):
     poll = select.poll()
-    try:
-        for address, port, protocol in targets:
-            kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
-            client = socket.socket(socket.AF_INET, kind | socket.SOCK_NONBLOCK)
-            waiting[client.fileno()] = (client, [address, port, protocol])
-            client.connect_ex((address, port))
-            if protocol == "udp":
-                with contextlib.suppress(OSError):  # no way there at all
-                    client.send(b"")
-            poll.register(client, select.POLLOUT if protocol == "tcp" else select.POLLERR)
-        return _connected(poll, waiting, timeout)
-    finally:
-        for client, _ in waiting.values():
-            client.close()
-
-
-def _connected(poll, waiting, timeout):
-    found = []
+    for descriptor, (_, target, _) in waiting.items():
+        poll.register(descriptor, select.POLLOUT if target[2] == "tcp" else select.POLLERR)
     left = len(waiting)
     while left:
         events = poll.poll(timeout * 1000)
         if not events:
             break  # nothing has answered for that long
         for descriptor, _ in events:
-            client, target = waiting[descriptor]
+            client, target, reached = waiting[descriptor]
             arrived = 0 if target[2] == "tcp" else errno.ECONNREFUSED
             if client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == arrived:
-                found.append(target)
+                reached.append(target)
             poll.unregister(descriptor)
             left -= 1
-    return found

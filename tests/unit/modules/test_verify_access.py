@@ -15,6 +15,8 @@ SHARED = "/run/valkey/valkey.sock"
 def service(name, **further):
     return {
         "name": name,
+        "state": "present",
+        "private_sockets": [],
         "account": {"user": name},
         "files": [f"{name}.pod", f"{name}-web.container"],
         "postgres": {"role": name, "database": name, "secret": None},
@@ -30,7 +32,7 @@ def service(name, **further):
     }
 
 
-def instance(name):
+def instance(name, **further):
     socket = f"/run/valkey-{name}/valkey.sock"
     valkey = {
         "user": name,
@@ -40,7 +42,7 @@ def instance(name):
         "isolation": "instance",
         "commands": [],
     }
-    return service(name, valkey=valkey)
+    return service(name, valkey=valkey, **further)
 
 
 class Host:
@@ -56,6 +58,9 @@ class Host:
         self.pids = {"notes-web": 11, "wiki-web": 12}
         self.user = None
         self.ended = set()
+        self.gone = set()  # pids
+        self.batches = []
+        self.absent = set()  # paths of sockets
 
     def call(self, user, function, timeout):
         assert timeout > 0
@@ -79,6 +84,8 @@ class Host:
         return user in self.scanning
 
     def probe_user(self, path, user):
+        if path in self.absent:
+            return {"outcome": "absent", "detail": f"{path} does not exist"}
         allowed = (user, path) in self.sockets
         return {"outcome": "allowed" if allowed else "refused", "detail": "connected" if allowed else "denied"}
 
@@ -86,6 +93,14 @@ class Host:
         if pid in self.ended:
             raise FileNotFoundError(f"/proc/{pid}/net/tcp")
         return [8080]
+
+    def reached(self, attempts, timeout):
+        assert timeout > 0
+        self.batches.append([pid for pid, _ in attempts])
+        return [
+            None if pid in self.gone else [one for one in targets if [pid, *one] in self.reachable]
+            for pid, targets in attempts
+        ]
 
     def running(self, names):
         return [{"name": name, "pid": self.pids[name]} for name in names if name in self.pids]
@@ -102,6 +117,7 @@ def host(monkeypatch):
         "valkey_user.lists_keys": made.lists_keys,
         "unix_socket.probe_user": made.probe_user,
         "quadlet.running_containers": made.running,
+        "private_socket.path": lambda name, target: f"/run/rick-infra/{name}/{target.rpartition('/')[2]}",
     }
     utils = {
         "run_as.call": made.call,
@@ -110,7 +126,7 @@ def host(monkeypatch):
         "pod_network.addresses": lambda pid: [f"10.89.0.{pid}"],
         "pod_network.listening_ports": made.ports,
         "pod_network.silent_port": lambda pid: 1,
-        "pod_network.reachable": lambda pid, targets, timeout: [one for one in targets if one in made.reachable],
+        "pod_network.reachable": made.reached,
     }
     monkeypatch.setattr(verify_access, "__salt__", salt, raising=False)
     monkeypatch.setattr(verify_access, "__utils__", utils, raising=False)
@@ -164,7 +180,9 @@ def test_an_own_database_that_is_shut(host):
 
 
 def test_a_user_that_cannot_be_asked(host, monkeypatch):
-    def call(user, *_):
+    def call(user, function, _timeout):
+        if user == "root":
+            return function()
         raise CommandExecutionError(f"there is no user {user}")
 
     monkeypatch.setitem(verify_access.__utils__, "run_as.call", call)
@@ -192,13 +210,27 @@ def test_a_neighbours_instance_that_lets_in(host):
 
 @pytest.mark.parametrize(("port", "protocol"), [(8080, "tcp"), (1, "udp")])
 def test_a_neighbours_pod_that_can_be_reached(host, port, protocol):
-    host.reachable = [["10.89.0.12", port, protocol]]
+    host.reachable = [[11, "10.89.0.12", port, protocol]]
     assert failures() == {"notes's pod is refused at every other pod": f"reaches 10.89.0.12:{port}/{protocol}"}
 
 
 def test_a_pod_that_ends_while_it_is_looked_at_does_not_run(host):
     host.ended.add(11)
     assert failures() == {"notes's pod is refused at every other pod": "the pod is not running"}
+
+
+def test_a_pod_that_ends_before_it_tries_does_not_run(host):
+    host.gone.add(11)
+    assert failures() == {"notes's pod is refused at every other pod": "the pod is not running"}
+
+
+def test_all_pods_try_at_once_as_far_as_descriptors_suffice(host, monkeypatch):
+    assert failures() == {}
+    assert host.batches == [[11, 12]]
+    monkeypatch.setattr(verify_access, "AT_ONCE", 3)  # each has two targets
+    host.reachable = [[12, "10.89.0.11", 8080, "tcp"]]
+    assert failures() == {"wiki's pod is refused at every other pod": "reaches 10.89.0.11:8080/tcp"}
+    assert host.batches[1:] == [[11], [12]]
 
 
 def test_a_pod_that_does_not_run_proves_nothing(host):
@@ -226,6 +258,53 @@ def test_a_service_with_an_instance_is_tried_at_the_shared_socket(host):
     assert failures(instance("notes"), service("wiki")) == {
         "notes is refused at every other's keys": f"gets in to {SHARED} (connected)"
     }
+
+
+STOPPED = service("wiki", state="stopped")
+
+
+def test_a_stopped_service_is_tried_at_and_tries_nothing(host):
+    del host.pids["wiki-web"]
+    found = {one["name"]: one["detail"] for one in verify_access.checks([service("notes"), STOPPED])}
+    assert failures(service("notes"), STOPPED) == {}
+    assert found["notes is refused at every other database, and as anybody else"] == "3 attempts"
+    assert found["notes is refused at every other's keys"] == "1 attempts"
+    assert not [name for name in found if name.startswith("wiki")]
+
+
+def test_a_stopped_services_database_and_keys_that_let_in(host):
+    host.databases.add(("notes", "notes", "wiki"))
+    host.keys.add(("notes", "wiki:access"))
+    assert failures(service("notes"), STOPPED) == {
+        "notes is refused at every other database, and as anybody else": "gets in to wiki as notes",
+        "notes is refused at every other's keys": "gets in to wiki:access",
+    }
+
+
+def test_a_stopped_instance_may_have_taken_its_socket_along_and_one_that_runs_may_not(host):
+    path = "/run/valkey-wiki/valkey.sock"
+    host.absent.add(path)
+    host.keys.add(("wiki", "wiki:access"))
+    assert failures(service("notes"), instance("wiki", state="stopped")) == {}
+    expected = {"notes is refused at every other's keys": f"gets in to {path} ({path} does not exist)"}
+    assert failures(service("notes"), instance("wiki")) == expected
+
+
+def test_a_stopped_instance_with_an_open_door(host):
+    host.sockets.add(("notes", "/run/valkey-wiki/valkey.sock"))
+    assert failures(service("notes"), instance("wiki", state="stopped")) == {
+        "notes is refused at every other's keys": "gets in to /run/valkey-wiki/valkey.sock (connected)"
+    }
+
+
+def test_a_neighbours_private_socket_that_lets_in(host):
+    path = "/run/rick-infra/wiki/.s.PGSQL.5432"
+    wiki = service("wiki", private_sockets=[{"target": "/run/postgresql/.s.PGSQL.5432"}])
+    check = "notes is refused at every other's private sockets"
+    assert check in {one["name"] for one in verify_access.checks([service("notes"), wiki])}
+    assert failures(service("notes"), wiki) == {}
+    host.sockets.add(("notes", path))
+    assert failures(service("notes"), wiki) == {check: f"gets in to {path} (connected)"}
 
 
 def test_where_there_is_no_door_none_is_tried(host):

@@ -68,4 +68,5 @@ def test_datagrams_that_arrive_where_nobody_listens_are_noticed(monkeypatch):
         listening.bind(("127.0.0.1", 0))
         deaf = ["127.0.0.1", pod_network.silent_port(os.getpid()), "udp"]
         heard = ["127.0.0.1", listening.getsockname()[1], "udp"]
-        assert pod_network.reachable(os.getpid(), [deaf, heard], 0.5) == [deaf]
+        attempts = [[os.getpid(), [heard, deaf]], [os.getpid(), []], [0, [deaf]]]  # the last is no process
+        assert pod_network.reachable(attempts, 0.5) == [[deaf], [], None]
