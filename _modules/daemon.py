@@ -7,6 +7,7 @@ is there: systemd's view of the unit, and whether the process is older than the
 drop-ins it should have been started with.
 """
 
+import socket
 import time
 from pathlib import Path
 
@@ -74,19 +75,42 @@ def tcp_listeners(unit):
 
         salt-call daemon.tcp_listeners valkey-server.service
     """
+    return [f"{address}:{port}" for address, port, protocol in _bound(unit) if protocol == "tcp"]
+
+
+def bound(unit):
+    """
+    Return the TCP addresses that processes of the unit listen on, and the UDP addresses that they receive on.
+
+    A sorted list of ``[address, port, protocol]``, empty if there are none.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call daemon.bound notes-pod.service
+    """
+    return [list(one) for one in _bound(unit)]
+
+
+def _bound(unit):
     import psutil  # 20 ms that only the verification needs
 
     cgroup = __utils__["units.show"]([unit], ["ControlGroup"])[unit]["ControlGroup"]
-    found = []
-    for connection in psutil.net_connections(kind="tcp"):
-        if connection.status == psutil.CONN_LISTEN and connection.pid and cgroup:
+    if not cgroup:
+        return []
+    found = set()
+    for connection in psutil.net_connections(kind="inet"):
+        tcp = connection.type == socket.SOCK_STREAM
+        receives = connection.status == psutil.CONN_LISTEN if tcp else not connection.raddr
+        if receives and connection.pid:
             try:
                 lines = Path(f"/proc/{connection.pid}/cgroup").read_text().splitlines()
             except (FileNotFoundError, ProcessLookupError):
                 continue  # ended while we looked
             # With the slash, or b.service would count for a.service of the same beginning.
             if any(f"{line.partition('::')[2]}/".startswith(f"{cgroup}/") for line in lines):
-                found.append(f"{connection.laddr.ip}:{connection.laddr.port}")
+                found.add((connection.laddr.ip, connection.laddr.port, "tcp" if tcp else "udp"))
     return sorted(found)
 
 

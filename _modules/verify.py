@@ -13,14 +13,9 @@ owners and modes from the file system, and every door is tried, by those who
 may pass and by one who may not.
 """
 
-import pwd
-from pathlib import Path
-
 from salt.exceptions import CommandExecutionError
 
 __outputter__ = {"host": "verification", "service": "verification", "access": "verification", "login": "verification"}
-
-MODES = {"directory": "2750", "socket": "0770"}
 
 
 def host():
@@ -40,9 +35,9 @@ def host():
     doors = _doors()
     checks = [_check("facts equal the system", _facts)]
     checks += [_active(door["unit"]) for door in doors]
-    checks += [_check(f"{door['title']} has no TCP listener", _no_tcp, door["unit"]) for door in doors]
+    checks += [__salt__["verify_sockets.no_tcp"](door["title"], door["unit"]) for door in doors]
     for door in doors:
-        checks += _door(door)
+        checks += __salt__["verify_sockets.door"](door)
     checks += [_active("caddy.service"), _check("the catalogue is valid", _catalogue)]
     for one in __salt__["catalogue.services"]():
         checks += __salt__["verify_service.checks"](one, doors)
@@ -152,35 +147,3 @@ def _catalogue():
 
 def _active(unit):
     return _check(f"{unit} is active in /system.slice", __salt__["verify_service.active_in_system_slice"], unit)
-
-
-def _no_tcp(unit):
-    listening = __salt__["daemon.tcp_listeners"](unit)
-    return f"listens on {', '.join(listening)}" if listening else None, ""
-
-
-def _door(door):
-    path = door["socket"]
-    nobody = pwd.getpwnam("nobody")
-    outsider = (nobody.pw_uid, nobody.pw_gid, [nobody.pw_gid])
-    probe = __salt__["verify_service.probe"]
-    return [
-        _check(f"{Path(path).parent} belongs to its clients", _owned, str(Path(path).parent), "directory", door),
-        _check(f"{path} belongs to its clients", _owned, path, "socket", door),
-        _check(f"{path} is answered by {door['unit']}", _listener, door),
-        _check(f"an outsider is refused at {path}", probe, path, "refused", *outsider),
-    ]
-
-
-def _owned(path, kind, door):
-    wanted = {"type": kind, "user": door["user"], "group": door["group"], "mode": MODES[kind]}
-    found = __salt__["unix_socket.stat"](path)
-    wrong = [f"{key} is {found.get(key)}, not {value}" for key, value in wanted.items() if found.get(key) != value]
-    return ", ".join(wrong), f"{door['user']}:{door['group']} {MODES[kind]}"
-
-
-def _listener(door):
-    """Whoever listens on the path is the daemon and nobody else: an impostor would collect what clients send."""
-    listeners = __salt__["unix_socket.listeners"](door["socket"])
-    units = sorted({listener["unit"] or f"pid {listener['pid']}" for listener in listeners})
-    return None if units == [door["unit"]] else f"listening: {', '.join(units) or 'nobody'}", ""

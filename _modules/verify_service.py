@@ -40,9 +40,12 @@ def checks(service, doors):
     return [
         *_refused(service),
         *_containers(service, account),
-        *_doors(service, account, doors),
+        *_init(service),
+        *_timers(service),
+        *__salt__["verify_sockets.of_service"](service, account, doors),
         *_databases(service),
         *_web(service),
+        *_published(service),
         *_site(service),
         *__salt__["verify_login.checks"](service),
     ]
@@ -103,6 +106,22 @@ def probe(path, expected, uid, gid, groups):
     return problem, f"uid {uid}, groups {groups}: {answer['detail']}"
 
 
+def gid(group):
+    """
+    Return the number that a group has now, None if there is none.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call verify_service.gid valkey-clients
+    """
+    try:
+        return grp.getgrnam(group).gr_gid
+    except KeyError:
+        return None
+
+
 def _refused(service):
     """What runs is another definition than the entry's: that is to be seen, however well it runs."""
     if not service["refused"]:
@@ -130,18 +149,16 @@ def _containers(service, account):
     return found
 
 
-def _doors(service, account, doors):
-    found = []
-    groups = service["account"]["groups"]
-    gids = [account.pw_gid, *(number for number in map(_gid, groups) if number is not None)]
-    for door in doors:
-        path, group = door["socket"], door["group"]
-        if group in groups:
-            without = [number for number in gids if number != _gid(group)]
-            who = (account.pw_uid, account.pw_gid)
-            found.append(check(f"{service['name']} gets in at {path}", probe, path, "allowed", *who, gids))
-            found.append(check(f"{service['name']} without {group} is refused", probe, path, "refused", *who, without))
-    return found
+def _init(service):
+    unit = f"{service['name']}-init"
+    if unit not in (one["name"] for one in service["units"]):
+        return []
+    return [check(f"{unit}.service has succeeded", _succeeded, f"{unit}.service")]
+
+
+def _timers(service):
+    units = [f"{one['name']}.timer" for one in service["timers"]]
+    return [check(f"{unit} has a next time", _elapses, unit) for unit in units]
 
 
 def _databases(service):
@@ -158,11 +175,16 @@ def _web(service):
     found = []
     if service["health"]["url"]:
         found.append(check(f"{service['name']} answers at {service['health']['url']}", _http, service["health"]["url"]))
-    beyond = [one for one in service["publish"] if not one["address"].startswith(("127.", "::1"))]
-    if beyond:
-        # Not wrong, since somebody wrote it down; but to be seen.
-        ports = ", ".join(f"{one['address']}:{one['host_port']}/{one['protocol']}" for one in beyond)
-        found.append({"name": f"{service['name']} is reached past Caddy", "passed": True, "detail": ports})
+    return found
+
+
+def _published(service):
+    """Not wrong, since somebody wrote it down; but to be seen."""
+    found = []
+    for one in service["publish"]:
+        address = f"[{one['address']}]" if ":" in one["address"] else one["address"]
+        place = f"{address}:{one['host_port']}/{one['protocol']}"
+        found.append(check(f"{service['name']} is reached past Caddy at {place}", _bound, service, one))
     return found
 
 
@@ -172,13 +194,6 @@ def _site(service):
     # A wildcard answers for any name below it.
     names = [domain.replace("*.", "verify.", 1) for domain in service["site"]["domains"]]
     return [check(f"https://{domain} is {service['name']}'s site", _https, service, domain) for domain in names]
-
-
-def _gid(group):
-    try:
-        return grp.getgrnam(group).gr_gid
-    except KeyError:
-        return None
 
 
 def _nothing_runs(service):
@@ -203,7 +218,7 @@ def _process(container, account, groups):
     status = _status(container)
     if status is None:
         return "the container is not running", ""
-    wanted = {_gid(group) for group in groups}
+    wanted = {gid(group) for group in groups}
     uids, gids, have = set(status["Uid"]), set(status["Gid"]), {int(gid) for gid in status["Groups"]}
     problems = []
     if uids != {str(account.pw_uid)}:
@@ -224,10 +239,36 @@ def _no_client_group(container):
     status = _status(container)
     if status is None:
         return "the container is not running", ""
-    groups = {group: _gid(group) for group in __utils__["client_groups.declared"]()}
+    groups = {group: gid(group) for group in __utils__["client_groups.declared"]()}
     have = {int(gid) for gid in [*status["Gid"], *status["Groups"]]}
     inside = [group for group, gid in groups.items() if gid in have]
     return f"is in {', '.join(inside)}" if inside else None, f"uid {status['Uid'][1]}, groups {sorted(have)}"
+
+
+def _succeeded(unit):
+    state = __utils__["units.show"]([unit], ["ActiveState", "SubState", "Result", "ExecMainExitTimestamp"])[unit]
+    # It counts as active from its success to the end of the pod (quadlet_roles).
+    if state["ActiveState"] != "active":
+        said = f"{state['ActiveState']} ({state['SubState']}), last result: {state['Result']}; journalctl -u {unit}"
+        return said, ""
+    return None, f"ended {state['ExecMainExitTimestamp']}"
+
+
+def _elapses(unit):
+    state = __utils__["units.show"]([unit], ["ActiveState", "SubState", "NextElapseUSecRealtime"])[unit]
+    if state["ActiveState"] != "active":
+        return f"{state['ActiveState']} ({state['SubState']}); journalctl -u {unit}", ""
+    if state["SubState"] == "running":  # systemd looks for the next time once it has ended
+        return None, "what it starts runs now"
+    upcoming = state["NextElapseUSecRealtime"]
+    return None if upcoming else "its schedule names no time to come", upcoming
+
+
+def _bound(service, published):
+    """Podman binds what a pod publishes: nothing else on the host can take it, and without that nobody gets through."""
+    unit = f"{service['name']}-pod.service"
+    wanted = [published["address"], published["host_port"], published["protocol"]]
+    return None if wanted in __salt__["daemon.bound"](unit) else f"{unit} is not bound to it", ""
 
 
 def _query(service):

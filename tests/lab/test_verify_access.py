@@ -5,13 +5,28 @@ Each refusal that verify.access and verify.service state, with its protection ta
 import json
 
 import pytest
-from machine import LISTENER, NOTES
+from machine import LISTENER
 
 WEB = "/etc/containers/systemd/notes-web.container"
 HBA = "/etc/postgresql/17/main/pg_hba.conf"
 SITE = "/etc/caddy/sites-enabled/notes.caddy"
 OTHER = {**LISTENER, "postgres": True, "valkey": True}
 OWN = {**OTHER, "postgres": False, "valkey": {"isolation": "instance"}}
+NOTHING = {"entrypoint": ["/usr/bin/python3", "-c", ""]}
+# One of everything else that has a check of its own. A capability takes private sockets.
+EVERY = {
+    **LISTENER,
+    "postgres": True,
+    "capabilities": ["CHOWN"],
+    "init": NOTHING,
+    "timers": {"tick": {**NOTHING, "schedule": "daily"}, "past": {**NOTHING, "schedule": "daily"}},
+    "publish": [
+        {"port": 8080, "host_port": 8093, "address": "0.0.0.0"},  # noqa: S104 - on purpose
+        {"port": 5353, "host_port": 8094, "protocol": "udp"},
+    ],
+}
+IDLE = {**OTHER, "image": "registry.example.test/idle:1", "state": "stopped"}
+SERVICES = {"other": OTHER, "own": OWN, "every": EVERY, "idle": IDLE}
 PSQL = "setpriv --reuid=postgres --regid=postgres --init-groups psql --quiet --command"
 VALKEY = (
     "export REDISCLI_AUTH=$(cat /var/lib/rick-infra/secrets/valkey-administrator); VALKEYCLI_AUTH=$REDISCLI_AUTH"
@@ -21,6 +36,7 @@ MADE_ANEW = "systemctl daemon-reload && systemctl restart notes-web.service"
 
 # What is done to the machine, the check that must notice, and what of it the next run says that it has mended.
 AT_DATABASES = [
+    (f"{PSQL} 'GRANT CONNECT ON DATABASE idle TO PUBLIC'", "other is refused at every other database", "Service idle"),
     (f"{PSQL} 'GRANT CONNECT ON DATABASE notes TO PUBLIC'", "other is refused at every other database", "database"),
     (
         f"sed -i '1i local all postgres peer map=bad' {HBA}"
@@ -31,6 +47,7 @@ AT_DATABASES = [
     ),
 ]
 AT_KEYS = [
+    (f"{VALKEY} ACL SETUSER other '~idle:*'", "other is refused at every other's keys", "Valkey user"),
     (f"{VALKEY} ACL SETUSER other '~*'", "other is refused at every other's keys", "Valkey user"),
     (f"{VALKEY} ACL SETUSER other +scan", "other is refused at every other's keys", "Valkey user"),
     (
@@ -39,6 +56,41 @@ AT_KEYS = [
         "Valkey of its own",
     ),
 ]
+AT_PRIVATE_SOCKETS = [
+    ("chmod 0755 /run/rick-infra", "other is refused at every other's private sockets", "private sockets"),
+]
+POD = "/etc/containers/systemd/every.pod"
+PAST = "/etc/systemd/system/every-past.timer"
+# All at once: what is done to a service, and which of its checks must notice.
+TO_ONE = {
+    "own": [
+        ("chmod 2755 /run/valkey-own", "/run/valkey-own belongs to its clients"),
+        (
+            "chmod 0777 /run/valkey-own/valkey.sock",
+            "/run/valkey-own/valkey.sock belongs to its clients",
+            "an outsider is refused at /run/valkey-own/valkey.sock",
+        ),
+    ],
+    "every": [
+        (
+            "chmod 0755 /run/rick-infra",
+            "/run/rick-infra is root's",
+            "an outsider is refused at /run/rick-infra/every/.s.PGSQL.5432",
+        ),
+        (
+            f"sed -i '/^PublishPort=.*809[34]/d' {POD} && systemctl daemon-reload && systemctl restart every-pod",
+            "every is reached past Caddy at 0.0.0.0:8093/tcp",
+            "every is reached past Caddy at 127.0.0.1:8094/udp",
+        ),
+        ("systemctl stop every-init", "every-init.service has succeeded"),
+        ("systemctl stop every-tick.timer", "every-tick.timer has a next time"),
+        (
+            f"sed -i s/^OnCalendar=.*/OnCalendar=2020-01-01/ {PAST} && systemctl daemon-reload"
+            " && systemctl restart every-past.timer",
+            "every-past.timer has a next time",
+        ),
+    ],
+}
 IN_CONTAINERS = [
     f"sed -i 's/^DropCapability=all/AddCapability=NET_RAW/' {WEB}",
     f"sed -i 's/^NoNewPrivileges=true/NoNewPrivileges=false/' {WEB}",
@@ -49,13 +101,13 @@ IN_CONTAINERS = [
 
 @pytest.fixture(scope="module")
 def host(main_machine):
-    """Two further services: one that shares Valkey with notes, and one that has its own."""
-    main_machine.declare("other", OTHER)
-    main_machine.declare("own", OWN)
+    """Further services: one shares Valkey with notes, one has its own, one has everything else, one is stopped."""
+    for name, entry in SERVICES.items():
+        main_machine.declare(name, entry)
     main_machine.converge()
     assert failing(main_machine, "verify.access") == []
     yield main_machine
-    main_machine.remove("other", "own")
+    main_machine.remove(*SERVICES)
 
 
 def failing(host, function, *arguments):
@@ -66,7 +118,7 @@ def failing(host, function, *arguments):
     return [check["name"] for check in answer["checks"] if not check["passed"]]
 
 
-@pytest.mark.parametrize(("damage", "check", "mended"), [*AT_DATABASES, *AT_KEYS])
+@pytest.mark.parametrize(("damage", "check", "mended"), [*AT_DATABASES, *AT_KEYS, *AT_PRIVATE_SOCKETS])
 def test_a_refusal_fails_without_its_protection_and_a_run_puts_it_back(host, damage, check, mended):
     host.sh(damage)
     assert any(name.startswith(check) for name in failing(host, "verify.access"))
@@ -114,13 +166,34 @@ def test_a_site_without_tls_is_noticed_and_a_run_puts_it_back(host):
     assert failing(host, "verify.service", "notes") == []
 
 
-def test_a_port_that_the_world_reaches_is_shown(host):
-    """Not as a failure, since the entry says so."""
-    host.declare("notes", f"{NOTES}publish: [{{port: 8080, host_port: 8093, address: 0.0.0.0}}]\n")
+@pytest.mark.parametrize("name", TO_ONE)
+def test_a_check_of_a_service_fails_without_what_it_proves_and_a_run_puts_it_back(host, name):
+    assert failing(host, "verify.service", name) == []
+    for damage, *_ in TO_ONE[name]:
+        host.sh(damage)
+    assert {check for _, *checks in TO_ONE[name] for check in checks} <= set(failing(host, "verify.service", name))
+    host.converge()
+    assert failing(host, "verify.service", name) == []
+
+
+@pytest.mark.parametrize("unit", ["valkey-server@own.service", "rick-private-every-postgresql.socket"])
+def test_what_a_service_has_for_itself_must_run(host, unit):
+    host.sh(f"systemctl stop {unit}")
+    name = "own" if "own" in unit else "every"
+    assert any(check.startswith(f"{unit} is active") for check in failing(host, "verify.service", name))
+    host.converge()
+    assert failing(host, "verify.service", name) == []
+
+
+def test_a_stopped_instances_door_has_to_be_shut(host):
+    host.declare("own", {**OWN, "state": "stopped"})
     host.converge()
     try:
-        checks = host.salt("verify.service", "notes")["checks"]
-        assert [one["detail"] for one in checks if "past Caddy" in one["name"]] == ["0.0.0.0:8093/tcp"]
+        assert failing(host, "verify.access") == []
+        host.sh("mkdir -p /run/valkey-own; chmod 2755 /run/valkey-own; rm -f /run/valkey-own/valkey.sock")
+        bind = "import os, socket; socket.socket(socket.AF_UNIX).bind('valkey.sock'); os.chmod('valkey.sock', 0o777)"
+        host.sh(f'cd /run/valkey-own && python3 -c "{bind}"')
+        assert "other is refused at every other's keys" in failing(host, "verify.access")
     finally:
-        host.declare("notes", NOTES)
+        host.declare("own", OWN)
         host.converge()

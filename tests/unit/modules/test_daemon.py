@@ -3,6 +3,7 @@ Daemons' live facts: what systemd says and how old the process is.
 """
 
 import os
+import socket
 import time
 from types import SimpleNamespace
 
@@ -144,7 +145,14 @@ def test_systemd_reads_its_units_before_anything_is_started(systemd):
     ]
 
 
-LISTENER = SimpleNamespace(status=psutil.CONN_LISTEN, pid=42, laddr=SimpleNamespace(ip="127.0.0.1", port=6379))
+LISTENER = SimpleNamespace(
+    type=socket.SOCK_STREAM,
+    status=psutil.CONN_LISTEN,
+    pid=42,
+    laddr=SimpleNamespace(ip="127.0.0.1", port=6379),
+    raddr=(),
+)
+RECEIVER = SimpleNamespace(**{**vars(LISTENER), "type": socket.SOCK_DGRAM, "status": psutil.CONN_NONE})
 
 
 @pytest.mark.parametrize(
@@ -169,6 +177,20 @@ def test_tcp_listeners_are_those_of_the_unit_s_control_group(monkeypatch, system
     monkeypatch.setattr(psutil, "net_connections", lambda kind: [LISTENER])
     monkeypatch.setattr(daemon.Path, "read_text", read_text)
     assert daemon.tcp_listeners(UNIT) == (["127.0.0.1:6379"] if found else [])
+
+
+@pytest.mark.parametrize(
+    ("connections", "found"),
+    [
+        ([LISTENER, RECEIVER, LISTENER], [["127.0.0.1", 6379, "tcp"], ["127.0.0.1", 6379, "udp"]]),
+        ([SimpleNamespace(**{**vars(RECEIVER), "raddr": ("127.0.0.1", 53)})], []),  # which asks somebody
+    ],
+)
+def test_bound_is_what_listens_and_what_receives(monkeypatch, systemd, connections, found):
+    systemd.answer["ControlGroup"] = "/system.slice/notes-pod.service"
+    monkeypatch.setattr(psutil, "net_connections", lambda kind: connections)
+    monkeypatch.setattr(daemon.Path, "read_text", lambda path: "0::/system.slice/notes-pod.service\n")
+    assert daemon.bound(UNIT) == found
 
 
 @pytest.mark.parametrize("change", [{"status": psutil.CONN_ESTABLISHED}, {"pid": None}])

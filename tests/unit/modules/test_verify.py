@@ -15,6 +15,8 @@ from tree import load
 verify = load("modules", "verify")
 http_answer = load("utils", "http_answer")
 verify_service = load("modules", "verify_service")
+verify_sockets = load("modules", "verify_sockets")
+private_units = load("utils", "private_units")
 
 PG, VK = "/run/postgresql/.s.PGSQL.5432", "/run/valkey/valkey.sock"
 GIDS = {"postgres-clients": 101, "valkey-clients": 102}
@@ -27,10 +29,23 @@ SERVICE = {
     "files": ["notes.network", "notes.pod", "notes-web.container"],
     "units": [{"kind": "container", "name": "notes-web", "socket_groups": BOTH_GROUPS}],
     "postgres": {"role": "notes", "database": "notes", "secret": None},
-    "valkey": {"user": "notes", "prefix": "notes:", "secret": "notes.valkey", "socket": VK},
+    "valkey": {"user": "notes", "prefix": "notes:", "secret": "notes.valkey", "socket": VK, "isolation": "prefix"},
+    "timers": [],
+    "private_sockets": [],
     "publish": [],
     "site": None,
 }
+OWN = "/run/valkey-notes/valkey.sock"
+OWN_VALKEY = {
+    "user": "notes",
+    "prefix": "",
+    "secret": "notes.valkey",
+    "socket": OWN,
+    "isolation": "instance",
+    "unit": "valkey-server@notes.service",
+    "group": "notes",
+}
+PRIVATE = "/run/rick-infra/notes/.s.PGSQL.5432"
 STATUS = """\
 Name:\tgunicorn
 Uid:\t990\t990\t990\t990
@@ -77,21 +92,46 @@ class Host:
         self.facts = []
         self.units = {
             name: {"ActiveState": "active", "SubState": "running", "ControlGroup": f"/system.slice/{name}"}
-            for name in ("postgresql@17-main.service", "valkey-server.service", "caddy.service", "notes-web.service")
+            for name in (
+                "postgresql@17-main.service",
+                "valkey-server.service",
+                "valkey-server@notes.service",
+                "caddy.service",
+                "notes-web.service",
+            )
         }
+        self.units["rick-private-notes-postgresql.socket"] = {"ActiveState": "active", "SubState": "listening"}
+        self.units["notes-tick.timer"] = {
+            "ActiveState": "active",
+            "SubState": "waiting",
+            "NextElapseUSecRealtime": "Fri 2026-11-27 00:00:00 UTC",
+        }
+        self.units["notes-init.service"] = {
+            "ActiveState": "active",
+            "SubState": "exited",
+            "Result": "success",
+            "ExecMainExitTimestamp": "Thu 2026-11-26 18:22:23 UTC",
+        }
+        self.bound = [["192.0.2.1", 9090, "tcp"], ["::1", 53, "udp"]]
         self.tcp = {}
         self.owners = {
             "/run/postgresql": self.owner("directory", "postgres", "postgres-clients", "2750"),
             PG: self.owner("socket", "postgres", "postgres-clients", "0770"),
             "/run/valkey": self.owner("directory", "valkey", "valkey-clients", "2750"),
             VK: self.owner("socket", "valkey", "valkey-clients", "0770"),
+            "/run/valkey-notes": self.owner("directory", "valkey", "notes", "2750"),
+            OWN: self.owner("socket", "valkey", "notes", "0770"),
+            "/run/rick-infra": self.owner("directory", "root", "root", "0700"),
+            "/run/rick-infra/notes": self.owner("directory", "root", "root", "0755"),
+            PRIVATE: self.owner("socket", "root", "root", "0666"),
         }
         self.listening = {
             PG: [{"pid": 1, "unit": "postgresql@17-main.service"}],
             VK: [{"pid": 2, "unit": "valkey-server.service"}],
+            OWN: [{"pid": 3, "unit": "valkey-server@notes.service"}],
         }
         # who gets in: the members of the group
-        self.admitted = {PG: {101}, VK: {102}}
+        self.admitted = {PG: {101}, VK: {102}, OWN: {991}, PRIVATE: set()}
         self.open_to_all = False
         self.containers = [{"name": "notes-web", "pid": 42, "state": "running"}]
         self.rows = [{"role": "notes"}]
@@ -119,6 +159,7 @@ class Host:
             "facts.problems": lambda: self.facts,
             "facts.published": lambda: GIDS,
             "daemon.tcp_listeners": lambda unit: self.tcp.get(unit, []),
+            "daemon.bound": lambda unit: {"notes-pod.service": self.bound}[unit],
             "unix_socket.stat": lambda path: self.owners[path],
             "unix_socket.listeners": lambda path: self.listening[path],
             "unix_socket.probe": self.probe,
@@ -131,6 +172,10 @@ class Host:
             "verify_service.checks": verify_service.checks,
             "verify_service.active_in_system_slice": verify_service.active_in_system_slice,
             "verify_service.probe": verify_service.probe,
+            "verify_service.gid": verify_service.gid,
+            "verify_sockets.door": verify_sockets.door,
+            "verify_sockets.no_tcp": verify_sockets.no_tcp,
+            "verify_sockets.of_service": verify_sockets.of_service,
         }
         return {name: self.guarded(name, function) for name, function in functions.items()}
 
@@ -170,11 +215,13 @@ def host(monkeypatch, tmp_path, web):
         "units.show": show,
         "client_groups.declared": lambda: clients,
         "http_answer.status": http_answer.status,
+        "private_units.places": private_units.places,
+        "private_units.root": private_units.root,
     }
     monkeypatch.setattr(verify_service, "PROC", str(tmp_path))
     monkeypatch.setattr(verify_service.grp, "getgrnam", getgrnam)
-    monkeypatch.setattr(verify.pwd, "getpwnam", getpwnam)
-    for module in (verify, verify_service):
+    monkeypatch.setattr(verify_service.pwd, "getpwnam", getpwnam)
+    for module in (verify, verify_service, verify_sockets):
         monkeypatch.setattr(module, "__salt__", host.functions(), raising=False)
         monkeypatch.setattr(module, "__utils__", utils, raising=False)
     monkeypatch.setattr(verify, "__context__", {}, raising=False)
@@ -433,10 +480,137 @@ def test_a_service_that_is_to_be_gone_is_not_checked(host):
     assert failures() == {}
 
 
-def test_a_port_beyond_loopback_is_shown(host):
-    host.services[0]["publish"] = [{"address": "192.0.2.1", "host_port": 1883, "port": 1883, "protocol": "tcp"}]
-    shown = {check["name"]: check["detail"] for check in verify.service("notes")["checks"]}
-    assert shown["notes is reached past Caddy"] == "192.0.2.1:1883/tcp"
+PUBLISHED = [
+    {"address": "192.0.2.1", "host_port": 9090, "port": 8080, "protocol": "tcp"},
+    {"address": "::1", "host_port": 53, "port": 53, "protocol": "udp"},
+]
+
+
+def test_each_port_that_is_published_is_shown_and_bound(host):
+    host.services[0]["publish"] = PUBLISHED
+    names = {check["name"] for check in verify.service("notes")["checks"]}
+    expected = {"notes is reached past Caddy at 192.0.2.1:9090/tcp", "notes is reached past Caddy at [::1]:53/udp"}
+    assert expected <= names
+    assert failures() == {}
+
+
+@pytest.mark.parametrize("bound", [["127.0.0.1", 9090, "tcp"], ["192.0.2.1", 9090, "udp"], ["192.0.2.1", 9091, "tcp"]])
+def test_a_published_port_that_the_pod_is_not_bound_to(host, bound):
+    host.services[0]["publish"] = PUBLISHED[:1]
+    host.bound = [bound]
+    assert failures() == {"notes is reached past Caddy at 192.0.2.1:9090/tcp": "notes-pod.service is not bound to it"}
+
+
+def with_a_timer(host, **state):
+    host.services[0]["timers"] = [{"name": "notes-tick", "schedule": "daily", "persistent": True}]
+    host.units["notes-tick.timer"].update(state)
+    return failures()
+
+
+@pytest.mark.parametrize("state", [{}, {"SubState": "running", "NextElapseUSecRealtime": ""}])
+def test_a_timer_that_will_elapse_or_runs_just_now(host, state):
+    assert with_a_timer(host, **state) == {}
+    assert "notes-tick.timer has a next time" in {check["name"] for check in verify.host()["checks"]}
+
+
+@pytest.mark.parametrize(
+    ("state", "detail"),
+    [
+        ({"ActiveState": "inactive", "SubState": "dead"}, "inactive (dead); journalctl -u notes-tick.timer"),
+        ({"SubState": "elapsed", "NextElapseUSecRealtime": ""}, "its schedule names no time to come"),
+    ],
+)
+def test_a_timer_that_will_not_elapse(host, state, detail):
+    assert with_a_timer(host, **state) == {"notes-tick.timer has a next time": detail}
+
+
+@pytest.mark.parametrize(
+    ("state", "detail"),
+    [
+        ({}, None),
+        (
+            {"ActiveState": "activating", "SubState": "auto-restart", "Result": "exit-code"},
+            "activating (auto-restart), last result: exit-code; journalctl -u notes-init.service",
+        ),
+    ],
+)
+def test_an_init_container_must_have_succeeded(host, state, detail):
+    host.services[0]["units"] = [*SERVICE["units"], {"kind": "container", "name": "notes-init", "socket_groups": []}]
+    host.units["notes-init.service"].update(state)
+    assert failures() == ({"notes-init.service has succeeded": detail} if detail else {})
+    assert "notes-init.service has succeeded" in {check["name"] for check in verify.host()["checks"]}
+
+
+@pytest.fixture
+def own_valkey(host):
+    host.services[0]["valkey"] = OWN_VALKEY
+    return host
+
+
+def test_a_valkey_of_its_own_is_a_door_like_the_shared_one(own_valkey):
+    assert failures() == {}
+    names = {check["name"] for check in verify.service("notes")["checks"]}
+    assert {f"an outsider is refused at {OWN}", f"notes gets in at {OWN}"} <= names
+
+
+@pytest.mark.parametrize("path", ["/run/valkey-notes", OWN])
+def test_a_valkey_of_its_own_whose_door_is_anothers(own_valkey, path):
+    own_valkey.owners[path].update(group="valkey-clients")
+    assert failures() == {f"{path} belongs to its clients": "group is valkey-clients, not notes"}
+
+
+def test_a_valkey_of_its_own_that_lets_an_outsider_in(own_valkey):
+    own_valkey.admitted[OWN].add(65534)
+    assert failures() == {f"an outsider is refused at {OWN}": "allowed: connected"}
+
+
+def test_a_valkey_of_its_own_that_is_off_and_shut(own_valkey):
+    unit = "valkey-server@notes.service"
+    own_valkey.units[unit].update(ActiveState="inactive", SubState="dead")
+    own_valkey.listening[OWN] = []
+    own_valkey.admitted[OWN] = set()
+    assert failures() == {
+        f"{unit} is active in /system.slice": f"inactive (dead); journalctl -u {unit}",
+        f"{OWN} is answered by {unit}": "listening: nobody",
+        f"notes gets in at {OWN}": "refused: permission denied by its directory",
+    }
+
+
+def test_a_valkey_of_its_own_that_listens_on_tcp(own_valkey):
+    own_valkey.tcp["valkey-server@notes.service"] = ["127.0.0.1:6379"]
+    assert failures() == {"valkey-server@notes.service has no TCP listener": "listens on 127.0.0.1:6379"}
+
+
+@pytest.fixture
+def private(host):
+    host.services[0]["private_sockets"] = [{"target": PG, "user": "notes", "group": "postgres-clients"}]
+    return host
+
+
+def test_a_private_socket_is_a_door_as_well(private):
+    assert failures() == {}
+    names = {check["name"] for check in verify.service("notes")["checks"]}
+    assert {"rick-private-notes-postgresql.socket is active", f"an outsider is refused at {PRIVATE}"} <= names
+
+
+def test_a_private_socket_that_is_off(private):
+    unit = "rick-private-notes-postgresql.socket"
+    private.units[unit].update(ActiveState="inactive", SubState="dead")
+    assert failures() == {f"{unit} is active": f"inactive (dead); journalctl -u {unit}"}
+
+
+@pytest.mark.parametrize("path", ["/run/rick-infra", "/run/rick-infra/notes", PRIVATE])
+@pytest.mark.parametrize("change", [{"user": "notes"}, {"mode": "0777"}])
+def test_a_private_socket_that_is_not_roots(private, path, change):
+    expected = {**private.owners[path]}
+    private.owners[path].update(change)
+    ((key, value),) = change.items()
+    assert failures() == {f"{path} is root's": f"{key} is {value}, not {expected[key]}"}
+
+
+def test_a_private_socket_that_lets_an_outsider_in(private):
+    private.admitted[PRIVATE].add(65534)
+    assert failures() == {f"an outsider is refused at {PRIVATE}": "allowed: connected"}
 
 
 def test_one_service_is_checked_by_its_name(host):
