@@ -41,7 +41,8 @@ CAUSES = (
         "resources: {memory: ...}",
     ),
     (
-        r"opening file .?(memory|pids|cpu|cpuset|io)\..*(no such file|not found)|requested cgroup controller",
+        r"opening file .?(memory|pids|cpu|cpuset|io)\..*(no such file|not found)|requested cgroup controller"
+        r"|controller .?\w+.? is not available",
         "this host's kernel does not limit that (boot with cgroup_enable=memory, or a container around)",
         "take resources out, or have the host's control groups changed",
     ),

@@ -41,6 +41,10 @@ causes = load("utils", "pod_causes")
         ('Error: "CAP_CHWON": unknown capability', "capabilities: names"),
         ("touch: /data/x: Permission denied", "owner: UID"),
         ("Error: crun: opening file `memory.max` for writing: No such file or directory", "take resources out"),
+        (
+            "Error: OCI runtime error: crun: controller `pids` is not available under /sys/fs/cgroup/x",
+            "take resources out",
+        ),
         ("activating (start): its health command has not succeeded yet", "health: {command"),
     ],
 )
