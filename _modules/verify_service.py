@@ -304,6 +304,11 @@ def _https(service, domain):
     context = ssl.create_default_context()
     if site["tls"] == "internal":
         context.load_verify_locations(cadata=__salt__["caddy.root_certificate"]())
+    elif site["tls"] != "acme":
+        # Who issued it is its owner's affair: what has to be served is this certificate, and for this domain.
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        context.load_verify_locations(cafile=site["tls"]["certificate"])
     path = site["health_path"] or "/"
     status = __utils__["http_answer.status"](f"https://{domain}{path}", HTTP_TIMEOUT, HTTPS, context)
     if site["stopped"]:
