@@ -27,7 +27,7 @@ SERVICES = {
     "own-cache": {**NOTES, "valkey": {"isolation": "instance"}},
     "password": {**PREFIXED, "postgres": {"auth": "scram"}, "env": {**PREFIXED["env"], "DATABASE_URL": LOGIN_URL}},
     "as-root": {**PREFIXED, "image": "localhost/notes-root:1", "user": "image", "capabilities": ["SETUID", "SETGID"]},
-    "as-uid": {**PREFIXED, "user": 33},
+    "as-uid": {**PREFIXED, "user": 33, "postgres": {"locale": "en_US.UTF-8"}},
     # What serves finds what init left; a second server in the pod is published by itself; a timer writes along.
     "several": {
         **HELLO,
@@ -117,6 +117,30 @@ def test_a_published_port_is_reached_past_caddy_and_reported(host):
     script = "import sys, urllib.request as u; print(u.urlopen(sys.argv[1], timeout=5).status)"
     assert host.run("python3", "-c", script, f"http://{address}:9090/").stdout.strip() == "200"
     assert any("9090" in f"{name} {detail}" for name, (_, detail) in host.verify().items())
+
+
+def test_a_database_sorts_by_the_locale_of_its_entry(host):
+    assert host.psql("as-uid", "select datcollate from pg_database where datname = current_database()") == "en_US.UTF-8"
+    ordered = "select string_agg(word, '' order by word) from unnest(array['a', 'B', 'c']) word"
+    assert host.psql("as-uid", ordered) == "aBc"
+    assert host.psql("own-cache", ordered) == "Bac"
+
+
+def test_an_administrator_runs_a_command_in_a_container_of_a_service(host):
+    made = host.salt("catalogue.exec", "several", "[cat, /data/made]", "container=web")
+    assert made == "made by init"
+    for words in (["[cat, /data/made]"], ["[cat, /data/made]", "container=init"], ["[false]", "container=web"]):
+        refused = host.run("salt-call", "catalogue.exec", "several", *words, check=False)
+        assert refused.returncode != 0
+        assert "made by init" not in refused.stdout
+
+
+@pytest.mark.parametrize("name", ["own-cache", "password"])
+def test_an_administrator_asks_a_services_database_as_the_service(host, name):
+    assert host.salt("catalogue.psql", name) == [{"current_user": name, "current_database": name}]
+    refused = host.run("salt-call", "catalogue.psql", name, "select rolpassword from pg_authid", check=False)
+    assert refused.returncode != 0
+    assert "permission denied" in refused.stderr + refused.stdout
 
 
 def nothing_of_stopped_runs(host):
