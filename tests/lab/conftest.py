@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from machine import NOTES, TREE, Highstate, eventually, lab, machine, own
+from machine import CREDENTIALS, NOTES, REGISTRY, TREE, Highstate, eventually, lab, machine, own, registry
 
 # One of everything that a service can have.
 PARKED = {
@@ -30,6 +30,21 @@ PARKED = {
     "site": "parked.example.test",
     "env": {"DATABASE_URL": "{postgres.url}", "CACHE_URL": "{valkey.url}", "SECRET_KEY": "{secret.key}"},
     "timers": {"cleanup": {"schedule": "daily", "command": ["true"]}},
+}
+# One that runs, of an image that is there before Podman is.
+PROGRAM = "/usr/bin/sleep"
+THERE = {
+    "command": [PROGRAM, "infinity"],
+    "stop_signal": "SIGKILL",
+    "port": 8080,
+    "postgres": True,
+    "valkey": {"isolation": "instance"},
+    "volumes": {"data": "/data"},
+    "site": "there.example.test",
+    "env": {"DATABASE_URL": "{postgres.url}", "CACHE_URL": "{valkey.url}"},
+    "init": {"command": [PROGRAM, "0"], "user": "image"},
+    "timers": {"cleanup": {"schedule": "daily", "command": [PROGRAM, "0"]}},
+    **CREDENTIALS,
 }
 MINION_CONFIG = "/etc/salt/minion.d/50-rick-infra.conf"
 
@@ -130,13 +145,16 @@ def three_runs(target):
 def main_machine(copy_of_prepared):
     """The shared machine: a virgin host made into infrastructure, then given the example service."""
     made = copy_of_prepared(own("t-main"))
-    # A service as well, since its plan needs what is only planned; one that needs no image, which nobody can build yet.
+    # Services as well, since their plan needs what is only planned: one that is stopped, and one that runs.
     made.declare("parked", PARKED)
+    made.run("python3", "/srv/rick-infra/tests/lab/tiny_image.py", REGISTRY, PROGRAM)
     watch = made.popen("/usr/bin/python3", "/srv/rick-infra/tests/lab/watch_tcp.py")
-    made.infrastructure = three_runs(made)
+    with registry(made) as place:
+        made.declare("there", {"image": f"{place}/there:1", **THERE})
+        made.infrastructure = three_runs(made)
     watch.terminate()
     made.tcp_seen = set(watch.communicate()[0].decode().split())
-    made.remove("parked")
+    made.remove("parked", "there")
     made.image_build = made.run("/srv/rick-infra/examples/build", "notes")
     made.declare("notes", NOTES)
     made.service = three_runs(made)

@@ -2,6 +2,7 @@
 A lab machine as the tests see it: run a command inside, apply states, ask what is.
 """
 
+import base64
 import contextlib
 import json
 import os
@@ -21,6 +22,8 @@ LISTENER = {
     "port": 8080,
     "health": {"path": "/", "timeout": 60},
 }
+REGISTRY = "/root/registry"  # where doubles/registry.py finds the image that it serves, on a machine
+CREDENTIALS = {"registry_auth": "registry", "secrets": {"registry": {"file": "/root/auth.json"}}}
 RUN_TIMEOUT = 600  # seconds; a highstate on a virgin machine, with all its packages, takes about one
 
 
@@ -234,3 +237,26 @@ def machine(name, *options):
     finally:
         if not os.environ.get("RICK_KEEP"):
             made.down()
+
+
+@contextlib.contextmanager
+def registry(host):
+    """
+    Yield the name of a registry on a machine, which has one image and wants a password.
+
+    The image is what lies in ``REGISTRY``; an entry with ``CREDENTIALS`` gets it.
+    """
+    place = "127.0.0.1:5000"
+    auth = base64.b64encode(b"somebody:registry-password").decode()  # what doubles/registry.py takes
+    insecure = "/etc/containers/registries.conf.d/99-test.conf"
+    host.write(insecure, f'[[registry]]\nlocation = "{place}"\ninsecure = true\n')
+    host.write("/root/auth.json", json.dumps({"auths": {place: {"auth": auth}}}))
+    host.run("chmod", "600", "/root/auth.json")
+    double = "/srv/rick-infra/tests/doubles/registry.py"
+    host.run("systemd-run", "--unit=registry", "python3", double, place.rpartition(":")[2], REGISTRY)
+    asked = ["python3", "-c", "import socket; socket.create_connection(('127.0.0.1', 5000))"]
+    eventually(lambda: host.run(*asked, check=False).returncode == 0, 30, "the registry listens")
+    try:
+        yield place
+    finally:
+        host.sh(f"systemctl stop registry; rm -r {REGISTRY} /root/auth.json {insecure}")

@@ -12,7 +12,7 @@ DATABASE_PORTS = {"5432", "6379"}
 
 @pytest.fixture(params=["infrastructure", "service"])
 def runs(request, main_machine):
-    """The three runs on a virgin host with a stopped service, and the three after the example service was asked for."""
+    """The three runs on a virgin host with two services, and the three after the example service was asked for."""
     return getattr(main_machine, request.param)
 
 

@@ -2,11 +2,8 @@
 The life of a service, by its entry alone: added, changed, taken back, stopped, removed.
 """
 
-import base64
-import json
-
 import pytest
-from machine import eventually
+from machine import CREDENTIALS, REGISTRY, registry
 
 ENTRY = {
     "image": "localhost/hello:1",
@@ -16,7 +13,6 @@ ENTRY = {
     "site": "wiki.example.test",
     "env": {"GREETING": 'hostile: "$HOME" %n {braces} ü'},
 }
-AUTH = base64.b64encode(b"somebody:registry-password").decode()  # what doubles/registry.py takes
 NOTES = "notes-web.service"
 
 
@@ -145,43 +141,58 @@ def test_the_real_generator_accepts_every_kind_of_unit_that_an_entry_can_make(ho
         host.run("rm", "/etc/rick-infra/services/everything.yaml")
 
 
+def test_a_run_for_one_service_leaves_all_others_alone(host):
+    others = ("notes-*.service", "valkey-server.service", "postgresql@*", "caddy.service")
+    before = host.invocations(*others)
+    host.declare("wiki", {**ENTRY, "env": {"GREETING": "only me"}})
+    host.declare("aside", {**ENTRY, "host_port": 8091, "site": "aside.example.test"})
+    try:
+        only = 'pillar={"rick": {"only": ["wiki"]}}'
+        plan, run = host.apply("services", only, test=True), host.apply("services", only)
+        assert run.failed == {}
+        # The former greeting had to be delivered as a secret, which goes.
+        changed = {"Service wiki has its pod", "Service wiki is started", "Service wiki has nothing else"}
+        assert plan.planned == run.changed == changed
+        assert "only me" in host.page(ENTRY["host_port"])
+        assert host.run("id", "aside", check=False).returncode != 0
+        assert host.invocations(*others) == before
+    finally:
+        host.run("rm", "/etc/rick-infra/services/aside.yaml")
+        host.declare("wiki", ENTRY)
+
+
+def test_images_that_nobody_uses_are_removed_when_somebody_says_so(host):
+    # An administrator's containers keep the images that other tests want.
+    before = host.sh("podman images --quiet --no-trunc | sort -u")
+    for identity in before.split():
+        host.run("podman", "create", "--label=keep", identity, "true")
+    host.sh('printf "FROM localhost/hello:1\\nLABEL unused=1\\n" | podman build -q -t localhost/unused:1 -f - .')
+    assert host.salt("pod.prune_images") == ["localhost/unused:1"]
+    left = host.sh("podman images --quiet --no-trunc | sort -u")
+    host.sh("podman rm $(podman ps --all --quiet --filter label=keep)")
+    assert left == before
+    assert host.apply().failed == {}
+
+
 @pytest.fixture
-def registry(host):
-    """A registry on the machine that has one image and wants a password; the credentials are in /root/auth.json."""
-    host.run("podman", "push", "--quiet", "--format=v2s2", "localhost/hello:1", "dir:/root/registry")
-    host.write(
-        "/etc/containers/registries.conf.d/99-test.conf", '[[registry]]\nlocation = "127.0.0.1:5000"\ninsecure = true\n'
-    )
-    host.write("/root/auth.json", json.dumps({"auths": {"127.0.0.1:5000": {"auth": AUTH}}}))
-    host.run("chmod", "600", "/root/auth.json")
-    host.run(
-        "systemd-run",
-        "--unit=registry",
-        "python3",
-        "/srv/rick-infra/tests/doubles/registry.py",
-        "5000",
-        "/root/registry",
-    )
-    asked = ["python3", "-c", "import socket; socket.create_connection(('127.0.0.1', 5000))"]
-    eventually(lambda: host.run(*asked, check=False).returncode == 0, 30, "the registry listens")
-    yield "127.0.0.1:5000/example/hello:1"
-    host.remove("closed")
-    host.sh(
-        "systemctl stop registry; rm -r /root/registry /root/auth.json /etc/containers/registries.conf.d/99-test.conf"
-    )
+def hello_in_a_registry(host):
+    """The name of an image that is in a registry, and in no other place by that name."""
+    host.run("podman", "push", "--quiet", "--format=v2s2", "localhost/hello:1", f"dir:{REGISTRY}")
+    with registry(host) as place:
+        yield f"{place}/example/hello:1"
+        host.remove("closed")
 
 
-def test_an_image_behind_a_password_is_fetched_with_the_services_credentials(host, registry):
-    assert host.run("podman", "pull", "--quiet", registry, check=False).returncode != 0
+def test_an_image_behind_a_password_is_fetched_with_the_services_credentials(host, hello_in_a_registry):
+    assert host.run("podman", "pull", "--quiet", hello_in_a_registry, check=False).returncode != 0
     host.declare(
         "closed",
         {
-            "image": registry,
-            "registry_auth": "registry",
-            "secrets": {"registry": {"file": "/root/auth.json"}},
+            "image": hello_in_a_registry,
+            **CREDENTIALS,
             "port": 8080,
             "health": "/",
         },
     )
     host.converge()
-    assert registry in host.run("podman", "ps", "--format={{.Image}}").stdout.split()
+    assert hello_in_a_registry in host.run("podman", "ps", "--format={{.Image}}").stdout.split()
