@@ -26,8 +26,54 @@ CHANGED_SHOP = {
     "entrypoint": ["sh", "-c", "test -e /data/ready && exec sh /etc/hello/serve"],
 }
 SICK = {**ENTRY, "site": "sick.example.test"}
+CORRECTED = {**ENTRY, "env": {"GREETING": "three"}}
 SECRET = {"secrets": {"session": True}, "env": {"GREETING": "one", "SESSION": "{secret.session}"}}
+# What it stands on is another after the change, and the change is a program that fails.
+GROUND = {
+    **ENTRY,
+    "image": "localhost/notes:1",
+    "health": {"path": "/health", "timeout": 20},
+    "host_port": 8094,
+    "site": "ground.example.test",
+    "postgres": {"connection_limit": 5},
+    "valkey": True,
+    "env": {
+        "DATABASE_URL": "{postgres.url}",
+        "VALKEY_SOCKET": "{valkey.socket}",
+        "VALKEY_USER": "{valkey.user}",
+        "VALKEY_PASSWORD": "{valkey.password}",
+        "VALKEY_PREFIX": "ground:",
+    },
+}
+CHANGED_GROUND = {
+    **GROUND,
+    "health": {"path": "/health", "timeout": 5},
+    "host_port": 8095,
+    "postgres": {"auth": "scram", "connection_limit": 7},
+    "valkey": {"isolation": "instance"},
+    "volumes": {"data": "/data"},
+    "entrypoint": ["/bin/false"],
+}
+# None of them has ever run: they are left as they are, and the run says what is likely.
+SOON = {"path": "/", "timeout": 3}
+SERVE = "exec sh /etc/hello/serve"
+UNFIT = {
+    "writes": ({"entrypoint": ["sh", "-c", f"echo x > /var/state && {SERVE}"]}, "list the path in tmpfs"),
+    "chowns": (
+        {"user": "image", "entrypoint": ["sh", "-c", f"chown 33 /tmp && {SERVE}"]},
+        "capabilities: [CHOWN, SETUID, SETGID]",
+    ),
+    "strange": (
+        {
+            "volumes": {"data": {"path": "/data", "owner": 33}},
+            "entrypoint": ["sh", "-c", f"echo x > /data/x && {SERVE}"],
+        },
+        "volumes for what it writes, with owner: UID",
+    ),
+    "unready": ({"init": {"entrypoint": ["false"]}}, "init: {command: ...}"),
+}
 BEFORE = {"shop": SHOP, "missing": {**ENTRY, **SECRET, "host_port": 8093}, "sick": SICK, "stays": ENTRY, "well": ENTRY}
+BEFORE |= {"ground": GROUND, "renumbered": ENTRY}
 AFTER = {
     "shop": CHANGED_SHOP,
     "missing": {**BEFORE["missing"], "image": "localhost/hello:none"},
@@ -35,6 +81,9 @@ AFTER = {
     "stays": {**ENTRY, "health": QUICK, "entrypoint": ["false"], "rollback": False},
     "well": {**ENTRY, "env": {"GREETING": "two"}},
     "first": {**ENTRY, "health": QUICK, "entrypoint": ["/no/such/program"]},
+    "ground": CHANGED_GROUND,
+    "renumbered": {**ENTRY, "uid": 2001},
+    **{name: {**ENTRY, "health": SOON, **keys} for name, (keys, _) in UNFIT.items()},
 }
 NEXT_IMAGE = 'printf "FROM localhost/hello:1\\nLABEL version=next\\n" | podman build -q -t localhost/hello:next -f - .'
 CONTAINERS = [f"{name}-web.service" for name in AFTER]
@@ -57,6 +106,7 @@ def host(main_machine):
     for name, entry in BEFORE.items():
         main_machine.declare(name, entry)
     main_machine.converge()
+    assert main_machine.http("/health", 8094) == 200
     main_machine.psql("shop", "create table orders (id int); insert into orders values (7)")
     yield main_machine
     main_machine.remove(*AFTER)
@@ -85,7 +135,7 @@ def failed(host, old):
 
 def test_each_failure_is_its_own_and_the_others_converge(host, failed):
     services = {state.split()[1] for state in failed.failed}
-    assert services == {"shop", "missing", "sick", "stays", "first"}
+    assert services == set(AFTER) - {"well"}
     assert variable(host, "well-web", "GREETING") == "two"
 
 
@@ -138,11 +188,44 @@ def test_a_first_failure_is_left_for_a_look_with_the_cause_and_the_journal(host,
     assert "/no/such/program" in host.sh("cat /etc/containers/systemd/first-web.container")
 
 
+def test_what_a_service_stands_on_comes_back_and_so_does_its_port(host, old, failed):
+    assert "rolled back to the last healthy one" in failed.failed[HEALTHY.format("ground")]
+    assert host.http("/health", 8094) == 200
+    assert host.http("/health", 8095) == 0
+    assert "127.0.0.1:8094" in host.sh("cat /etc/caddy/sites-enabled/ground.caddy")
+    # Without a password again, and with its keys in the shared Valkey.
+    assert host.psql("ground", "select rolconnlimit from pg_roles where rolname = 'ground'") == "5"
+    assert "ground" in {one["user"] for one in host.salt("valkey_user.list") if one["instance"] is None}
+    assert "valkey-clients" in host.sh("id --name --groups ground").split()
+
+
+def test_another_uid_is_refused_and_what_runs_runs_on(host, old, failed):
+    assert "its uid is" in failed.failed["Service renumbered has its user"]
+    unit = "renumbered-web.service"
+    assert host.invocations(unit) == {unit: old["started"][unit]}
+
+
+@pytest.mark.parametrize("name", UNFIT)
+def test_what_does_not_suit_the_defaults_is_told_its_likely_cause(failed, name):
+    said = failed.failed[HEALTHY.format(name)]
+    assert UNFIT[name][1] in said.partition("last lines of the journal:")[0]
+
+
+def test_a_failed_init_container_keeps_the_others_waiting(host, failed):
+    assert "unready-init.service: activating" in failed.failed[HEALTHY.format("unready")]
+    checks = {one["name"]: one["passed"] for one in host.salt("verify.service", "unready", check=False)["checks"]}
+    assert checks["unready-init.service has succeeded"] is False
+    assert host.run("podman", "container", "exists", "unready-web", check=False).returncode == 1
+
+
 def test_what_was_taken_back_is_not_tried_again_until_somebody_says_so(host, failed):
+    # What has never been healthy fails each time anew, which only takes time here.
+    for name in ("stays", "first", *UNFIT):
+        host.declare(name, CORRECTED)
     kept = ("shop-*.service", "sick-*.service", "missing-*.service", "well-*.service")
     before = host.invocations(*kept)
     again = host.apply()
-    for name in ("shop", "sick"):
+    for name in ("shop", "sick", "ground"):
         assert "is not tried again until it changes" in again.failed[f"Service {name} is as declared"]
     assert host.invocations(*kept) == before
     # What was missing is there now, and the entry is the same.
@@ -174,7 +257,8 @@ def test_the_site_of_what_runs_is_put_right_although_the_entry_is_refused(host, 
 
 
 def test_corrected_entries_converge(host, failed):
-    for name in ("missing", "sick", "stays", "first"):
-        host.declare(name, {**BEFORE.get(name, ENTRY), "env": {"GREETING": "three"}})
+    for name in ("missing", "sick", "renumbered"):
+        host.declare(name, {**BEFORE[name], "env": {"GREETING": "three"}})
+    host.declare("ground", {**CHANGED_GROUND, "entrypoint": None})
     host.converge()
     assert host.apply().changed == set()
