@@ -163,9 +163,15 @@ def _containment(about):
 def _health(health):
     if not health or not health["command"]:
         return {}
+    # As a list it needs no shell in the image.
+    command = _literal(json.dumps(health["command"]))
     return {
-        # As a list it needs no shell in the image.
-        "HealthCmd": _literal(json.dumps(health["command"])),
+        "HealthCmd": command,
+        # Until it has succeeded once it is tried each second: Podman's first try comes before most programs answer, and
+        # the run would wait for the second one, an interval later.
+        "HealthStartupCmd": command,
+        "HealthStartupInterval": "1s",
+        "HealthStartupTimeout": f"{health['command_timeout']}s",
         "HealthInterval": f"{health['interval']}s",
         "HealthTimeout": f"{health['command_timeout']}s",
         "HealthRetries": health["retries"],

@@ -107,7 +107,7 @@ def test_directories_and_secrets_reach_the_containers():
 
 def test_a_health_command_needs_no_shell_and_makes_the_unit_wait():
     container = web(health={"command": ["/check", "it's 100%"]})
-    assert container["HealthCmd"] == '["/check", "it\'s 100%%"]'
+    assert container["HealthCmd"] == container["HealthStartupCmd"] == '["/check", "it\'s 100%%"]'
     assert container["Notify"] == "healthy"
 
 
