@@ -15,8 +15,9 @@ PATH = re.compile(r"/[^\s\"'`{}\\#]*")
 # Whatever stands unquoted in a Caddyfile as it is here.
 FILE = re.compile(r"/[^\"`{}\\\x00-\x1f\x7f]+")
 SNIPPET = re.compile(r"[a-z][a-z0-9-]*")
-# Two dots, a backslash, a semicolon, and what is encoded without need, a percent sign included.
-AMBIGUOUS = r"`(?i)\.\.|[;\\]|%(2e|2f|5c|3b|25|00)`"
+# Two dots, a backslash, a semicolon, what is encoded without need, a percent sign included, and a dot or space at the
+# end, which Caddy passes over.
+AMBIGUOUS = r"`(?i)\.\.|[;\\]|%(2e|2f|5c|3b|25|00)|(\.|%20)([?]|$)`"
 STOPPED = "This service is stopped."
 KEYS = {
     "domains",

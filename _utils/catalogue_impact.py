@@ -8,14 +8,13 @@ WITHOUT_RESTART = {
     "rollback": "decides what happens the next time that a change does not become healthy",
     "data": "decides what becomes of the data once the service is absent",
     "needs": "decides the order in which services are started",
-    "auth": "nothing changes",
     "allow_latest": "nothing changes",
     "allow_binds": "nothing changes",
     "init": "runs when the service is started the next time",
     "timers": "from its next start on",
 }
 # The pod has these, and no container survives it.
-OF_THE_POD = ("port", "host_port", "publish", "shm_size", "uid", "state")
+OF_THE_POD = ("port", "host_port", "publish", "shm_size", "subnet", "uid", "state")
 # What each container sees of the service.
 OF_ALL = ("volumes", "binds")
 # What a database is told, and the containers are not.
@@ -61,6 +60,12 @@ def of_key(path, data, service, services):
     if key == "site":
         concerned = _using(("{site.",), data, service) if rest[:1] in ([], ["domains"]) else []
         return _answer(service, concerned, services, "its site", site=True)
+    if key == "auth":
+        if rest[:1] in ([], ["pattern"]):
+            # How the pod finds Authentik, and whether the site asks for a login.
+            return _answer(service, all_, services, "the pod, and so all its containers", bool(service["site"]))
+        concerned = _using(("{auth.",), data, service)
+        return _answer(service, concerned, services, "Authentik is told, and the containers that are told about it")
     if key == "secrets":
         return _answer(service, _consumers(rest[:1], service), services, "the containers that get it")
     if key in BESIDE:

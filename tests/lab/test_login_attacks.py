@@ -169,6 +169,8 @@ def raw(host, target, name=None, server="echo.example.test"):
         "/health/../",
         "/health/x",
         "/health%20",
+        "/health.",
+        "/health%20?x",
         "/health;x",
         "/health%3bx",
         "/healthx",

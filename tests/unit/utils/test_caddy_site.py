@@ -180,6 +180,9 @@ def test_any_site_is_refused_or_stays_within_its_block(site):
         "/%252e/x",
         "/%00",
         "/a?b=/..",
+        "/health%20",
+        "/health.",
+        "/health%20?a=b",
     ],
 )
 def test_what_may_be_another_path_to_an_application_is_not_open(uri):
