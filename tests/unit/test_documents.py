@@ -29,6 +29,7 @@ HOST = {
     "postgresql": {"unit": "postgresql@17-main.service", "socket": "/run/postgresql/.s.PGSQL.5432"},
     "valkey": {"unit": "valkey-server.service", "socket": "/run/valkey/valkey.sock"},
     "ports": {},
+    "sso": "auth.example.org",
 }
 # What makes a dotted word after the name of one of our modules the name of a file or unit instead.
 ENDINGS = {"conf", "container", "md", "network", "pod", "py", "service", "sls", "socket"}
