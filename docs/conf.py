@@ -20,6 +20,7 @@ include_patterns = [
     "docs/**.md",
     "examples/**README.md",
     "salt/infra/*/README.md",
+    "salt/authentik/README.md",
     *(f"{folder}/*.py" for folder in ("_grains", "_modules", "_output", "_pillar", "_states")),
 ]
 # Hidden folders are no part of the tree; salt/_modules and its siblings are links to what is there already.
