@@ -379,6 +379,7 @@ def oauth2_provider_present(
     client_id=None,
     client_secret=None,
     client_type="confidential",
+    grant_types=("authorization_code", "refresh_token"),
     scope_mappings=("openid", "email", "profile"),
     signing_key="authentik Self-signed Certificate",
     sub_mode=None,
@@ -412,6 +413,10 @@ def oauth2_provider_present(
 
     client_type
         ``confidential``, or ``public`` for what runs at the user's and can keep no secret; then PKCE is needed.
+
+    grant_types
+        The ways to a token (RFC 6749, 1.3), all of them: ``client_credentials`` is that of programs. Releases before
+        2026.5 go all ways, whatever is said here.
 
     scope_mappings
         Scopes that come with Authentik (``openid``, ``email``, ``profile`` with the groups, ``offline_access``), and
@@ -452,6 +457,7 @@ def oauth2_provider_present(
         "client_id": client_id or name,
         "client_secret": client_secret,
         "client_type": client_type,
+        "grant_types": None if grant_types is None else list(grant_types),
         "scope_mappings": None if scope_mappings is None else list(scope_mappings),
         "signing_key": signing_key,
         "sub_mode": sub_mode,

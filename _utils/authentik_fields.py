@@ -15,6 +15,15 @@ from salt.exceptions import SaltInvocationError
 HIDDEN = "(hidden)"
 DURATION = re.compile(r"(?:(?:microseconds|milliseconds|seconds|minutes|hours|days|weeks)=\d+(?:;(?=.)|$))+")
 SLUG = re.compile(r"[-a-zA-Z0-9_]+")
+GRANT_TYPES = (
+    "authorization_code",
+    "implicit",
+    "hybrid",
+    "refresh_token",
+    "client_credentials",
+    "password",
+    "urn:ietf:params:oauth:grant-type:device_code",
+)
 MATCHING_MODES = ("strict", "regex")
 
 
@@ -27,6 +36,8 @@ class Field:
     """
 
     secret = False
+    # False: only some releases have it; the others are asked nothing of it.
+    everywhere = True
 
     def __init__(self, api=None):
         self.api = api
@@ -274,6 +285,23 @@ class RedirectUris(Field):
         return [{name: one[name] for name in ("matching_mode", "url")} for one in stored]
 
 
+class GrantTypes(Field):
+    """
+    The ways to a token that a provider goes (RFC 6749, 1.3). Since 2026.5 it goes none that is not said; before, the
+    API ignores it (Q5).
+    """
+
+    everywhere = False
+
+    def checked(self, value):
+        if not isinstance(value, list) or set(value) - set(GRANT_TYPES):
+            raise ValueError(f"is no list of {', '.join(GRANT_TYPES)}")
+        return sorted(set(value))
+
+    def present(self, stored, objects):
+        return sorted(stored)
+
+
 class Secret(Text):
     """A text that is shown nowhere (Q29)."""
 
@@ -338,6 +366,7 @@ FIELDS: dict[str, dict[str, Field]] = {
         "client_id": Text(pattern=re.compile(r"[!-~]{1,255}"), like="1 to 255 characters without spaces"),
         "client_secret": Secret(),
         "redirect_uris": RedirectUris(),
+        "grant_types": GrantTypes(),
         "scope_mappings": References("scope_mapping", "property_mappings"),
         "signing_key": Reference("certificate"),
         "sub_mode": Choice("hashed_user_id", "user_id", "user_uuid", "user_username", "user_email", "user_upn"),
@@ -419,7 +448,11 @@ def shown(kind, stored, objects):
     """
     Return an object as one would declare it, secrets hidden.
     """
-    found = {key: one.present(stored[one.api or key], objects) for key, one in FIELDS[kind].items()}
+    found = {
+        key: one.present(stored[one.api or key], objects)
+        for key, one in FIELDS[kind].items()
+        if one.everywhere or (one.api or key) in stored
+    }
     return {key: HIDDEN if value and FIELDS[kind][key].secret else value for key, value in found.items()}
 
 
@@ -433,6 +466,8 @@ def differences(kind, declared, stored, objects):
     changes = {}
     for key, value in declared.items():
         one = FIELDS[kind][key]
+        if stored is not None and not one.everywhere and (one.api or key) not in stored:
+            continue
         one.meet(value, objects)
         present = None if stored is None else one.present(stored[one.api or key], objects)
         if stored is not None and one.same(value, present):
@@ -455,7 +490,8 @@ def body(kind, declared, stored, objects, only=None):
     for key, one in FIELDS[kind].items():
         wanted = only is None or key in only
         if wanted and key in declared:
-            present = None if stored is None else one.present(stored[one.api or key], objects)
+            known = stored is not None and (one.api or key) in stored
+            present = one.present(stored[one.api or key], objects) if known else None
             found[one.api or key] = one.sent(one.wanted(declared[key], present), objects)
         elif key in COMPANIONS.get(kind, ()) and stored is not None:
             found[one.api or key] = stored[one.api or key]

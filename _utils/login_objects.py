@@ -110,6 +110,7 @@ def _oauth2(name, auth):
         "redirect_uris": auth["redirect_uris"],
         "client_id": name,
         "client_type": auth["client"],
+        "grant_types": _grant_types(auth),
         **({"client_secret": auth["secret"]} if auth["secret"] else {}),
         "scope_mappings": [*wanted, *(own(name, scope) for scope in auth["scopes"])],
         "signing_key": SIGNING_KEY,
@@ -121,6 +122,13 @@ def _oauth2(name, auth):
         **({"logout_uri": auth["logout_uri"], "logout_method": auth["logout_method"]} if auth["logout_uri"] else {}),
         **_lifetime(auth),
     }
+
+
+def _grant_types(auth):
+    """No way to a token that the pattern does not need."""
+    if auth["pattern"] == "api":
+        return ["client_credentials"]
+    return ["authorization_code", *(["refresh_token"] if auth["offline_access"] else [])]
 
 
 def _lifetime(auth):

@@ -659,6 +659,10 @@ REQUESTS = {
 }
 
 
+# What releases after that of the client take, and earlier ones ignore.
+LATER = {"providers/oauth2": {"grant_types"}}
+
+
 def test_all_that_is_sent_is_what_the_apis_own_client_would_send(apply, authentik, server):
     """Q5: of a field that is spelt wrongly nobody else would tell."""
     import authentik_client.models as models  # takes seconds
@@ -684,7 +688,7 @@ def test_all_that_is_sent_is_what_the_apis_own_client_would_send(apply, authenti
         key = next(key for key in ((method, place), (method, place.rpartition("/")[0])) if key in REQUESTS)
         model = getattr(models, REQUESTS[key])
         known = {field.alias or name for name, field in model.model_fields.items()}
-        assert body.keys() <= known, f"{method} {place}"
+        assert body.keys() <= known | LATER.get("/".join(place.split("/")[:2]), set()), f"{method} {place}"
         model.model_validate(body)
         used.add(key)
     assert used == set(REQUESTS)

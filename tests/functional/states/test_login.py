@@ -8,6 +8,7 @@ import itertools
 import pytest
 import yaml
 from authentik_host import EMBEDDED, by, put, snapshot
+from doubles.authentik import fields, providers
 from tree import TREE, load
 
 BLUEPRINT = (TREE / "salt/authentik/blueprint.yaml").read_text()
@@ -228,6 +229,22 @@ def test_what_an_entry_does_not_say_any_more_goes(present, authentik):
     }
     assert [row["order"] for row in authentik.rows("bindings")] == [0]
     assert not [one for one in objects(authentik) if one.startswith("policies: rick-infra")]
+
+
+@pytest.mark.parametrize(
+    ("auth", "wanted"),
+    [(DIARY, ["authorization_code", "refresh_token"]), (PAGE, ["authorization_code"]), (ITEMS, ["client_credentials"])],
+)
+def test_a_release_that_wants_to_know_the_ways_to_a_token_is_told(auth, wanted, present, authentik, monkeypatch):
+    """Since 2026.5, where nobody could log in otherwise."""
+    monkeypatch.setitem(providers.OAUTH2, "grant_types", fields.Field(default=list))
+    planned, done = (present(auth, test=test) for test in (True, False))
+    assert done["result"] is True, done["comment"]
+    assert planned["changes"] == done["changes"]
+    assert by(authentik, "providers", name="board")["grant_types"] == wanted
+    by(authentik, "providers", name="board")["grant_types"] = []
+    assert present(auth)["changes"]["OAuth2 provider board"] == {"grant_types": {"old": [], "new": wanted}}
+    assert present(auth)["changes"] == {}
 
 
 # What somebody changes by hand.
