@@ -11,12 +11,33 @@ for the API (Q48). A token for the API in the name of another account takes an a
 makes one.
 """
 
+import hashlib
 import re
 
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 # Other names are slugified for the identifier of the app password, where two may become one (Q52).
 SERVICE_ACCOUNT = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,140}[a-z0-9])?")
+
+
+def blueprint():
+    """
+    Return the blueprint with this host's account, ``salt/authentik/blueprint.yaml``, as Authentik's worker gets it.
+
+    Its last line changes with the token: what has not changed the worker would not apply again.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call authentik_account.blueprint
+    """
+    text = __salt__["cp.get_file_str"]("salt://authentik/blueprint.yaml")
+    if not text:
+        raise CommandExecutionError("salt://authentik/blueprint.yaml is not there")
+    settings = __salt__["catalogue.infrastructure"]("authentik")
+    token = __utils__["secret_files.read"](__utils__["secret_files.path"](settings["token"])) or ""
+    return f"{text}# token {hashlib.sha256(token.encode()).hexdigest()[:16]}\n"
 
 
 def differences(name, declared, plan=False):

@@ -3,7 +3,7 @@ What Authentik has of a service that users or programs log in to, as a whole.
 
 An entry says ``auth: forward_auth`` and so on; here that becomes groups, policies, scopes, a provider, an application,
 its bindings and, in front of a site, the outpost's. They are the service's own: the group ``NAME_users`` carries its
-name, and without that mark nothing is touched.
+name, and the application says whose it is (``publisher``); without either mark nothing is touched.
 
 .. code-block:: bash
 
@@ -215,12 +215,13 @@ def _present(name, known):
     ours = [one["name"] for one in known.list("group") if _owner(one) == name]
     users = __utils__["login_objects.users"](name)
     yield from (("group", group) for group in ours if group != users)
-    yield "group", users
+    if known.find("group", users):
+        yield "group", users
 
 
 def _clients(name, known):
     """The accounts of programs that carry the service's mark, as its group lists them."""
-    group = known.find("group", __utils__["login_objects.users"](name))
+    group = known.find("group", __utils__["login_objects.users"](name)) or {}
     return [
         one["username"] for one in group.get("users_obj") or () if (one.get("attributes") or {}).get(_mark()) == name
     ]
@@ -239,7 +240,11 @@ def _members(name, known):
 
 def _is_ours(name, known):
     group = known.find("group", __utils__["login_objects.users"](name))
-    return group is not None and _owner(group) == name
+    if group is not None:
+        return _owner(group) == name
+    # Without its group the application is open to everybody: that has to be put right, and not to be refused.
+    application = known.find("application", name)
+    return application is not None and application["meta_publisher"] == _mark()
 
 
 def _refuse_foreign(name, known):

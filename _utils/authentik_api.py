@@ -14,6 +14,7 @@ from urllib.parse import quote, urlsplit
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 TIMEOUT = 30  # seconds for one answer
+IMPATIENT = 3  # seconds for one answer, and one try, of a server that has not answered before
 RETRIES = 4  # with pauses of 0, 1, 2 and 4 seconds: what a restart of the server takes
 PAUSE = 0.5  # seconds, doubled from one try to the next
 REPEATABLE = ("GET", "PUT", "DELETE")  # a second time they change nothing more
@@ -64,7 +65,7 @@ class Api:
         # It warns of each try; whoever asks gets one error in the end that says why.
         logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
         self.url = url
-        self._timeout = timeout
+        self._timeout, self._silent = timeout, False
         self._errors = urllib3.exceptions
         # Where no connection was made nothing was sent, so any call is tried again; after that only what is repeatable.
         retries = urllib3.Retry(
@@ -175,8 +176,12 @@ class Api:
         None if there is no such object and ``absent`` allows that, or if it is refused with the words ``empty``.
         """
         sent = {} if body is None else {"json": body}
+        # Whoever waits for a server that is down should do it once in a run, not for each object.
+        once = {"retries": False, "timeout": min(self._timeout, IMPATIENT)} if self._silent else {}
+        self._silent = True
         try:
-            answer = self._pool.request(method, f"{self.url}{path}", fields=query, redirect=False, **sent)
+            answer = self._pool.request(method, f"{self.url}{path}", fields=query, redirect=False, **sent, **once)
+            self._silent = answer.status in UNAVAILABLE
         except self._errors.HTTPError as error:
             raise CommandExecutionError(f"Authentik at {self.url} does not answer ({self._reason(error)})") from None
         text = answer.data

@@ -17,6 +17,7 @@ DOMAIN = re.compile(r"([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9]([a-z0-9-]{
 FILE = re.compile(r"/[^\x00-\x1f\x7f-\x9f\"`{}\\]+")
 SETTING = re.compile(r"AUTHENTIK_[A-Z0-9_]+")
 IMAGE = re.compile(r"(?P<repository>.+?):(?P<version>[^:@/]+)(@sha256:[0-9a-f]{64})?")
+SECRETS = ("secret-key", "admin", "api")
 DECIDED = {
     "AUTHENTIK_SECRET_KEY",
     "AUTHENTIK_LISTEN__HTTP",
@@ -80,6 +81,9 @@ def problems(settings, installed):
         if value is not None and not form.fullmatch(value):
             found.append(f"rick:authentik:{key}: {value!r} is not {like}")
     found += [*_tls(settings["tls"]), *_subnet(settings["subnet"]), *_env(settings["env"])]
+    found += [
+        f"rick:authentik:secrets:{name}: the tree makes that one" for name in settings["secrets"] if name in SECRETS
+    ]
     place = urllib.parse.urlsplit(settings["url"])
     if place.scheme != "http" or place.hostname != "127.0.0.1" or not place.port:
         found.append(
@@ -118,6 +122,7 @@ def entry(settings):
             "secret-key": {"length": 60, "alphabet": "alphanumeric"},
             "admin": {"length": 32, "alphabet": "alphanumeric"},
             "api": {"length": 60, "alphabet": "alphanumeric"},
+            **settings["secrets"],
         },
         "volumes": {
             **({"data": "/data"} if with_data else {}),

@@ -52,6 +52,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "subnet": str,
         "connection_limit": int,
         "env": dict,
+        "secrets": dict,
         "url": str,
         "token": str,
     },

@@ -362,8 +362,7 @@ def _known_auth(name, auth):
     everybody = f"{auth['url']}/application/o/"
     known = {
         "url": _text(auth["url"]),
-        "users": _text(f"{name}_users"),
-        **{group.removeprefix(f"{name}_"): _text(group) for group in auth["groups"]},
+        **{f"group_{group.removeprefix(f'{name}_')}": _text(group) for group in [f"{name}_users", *auth["groups"]]},
     }
     if auth["pattern"] == "forward_auth":
         return {**known, "logout_url": _text(f"{auth['external_host']}/outpost.goauthentik.io/sign_out")}

@@ -516,6 +516,14 @@ class Hours(Model):
     )
     timezone: Annotated[str, AfterValidator(_timezone)] = Field("UTC", description="For example `Europe/Berlin`.")
 
+    @model_validator(mode="after")
+    def _some_time(self):
+        if self.start == self.end:
+            raise Misfit(
+                [("end", "is the start: no time, or all of it? For all of it, leave the hours out", ("start",))]
+            )
+        return self
+
 
 class Policies(Model):
     """What has to hold besides the group. All of it has to."""

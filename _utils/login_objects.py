@@ -63,6 +63,7 @@ def objects(name, auth):
             {
                 "title": auth["title"],
                 "provider": name,
+                "publisher": MARK,
                 # With all of them, a binding that somebody adds can only refuse.
                 "mode": "all",
                 **({"launch_url": auth["external_host"]} if auth["external_host"] else {}),

@@ -55,7 +55,7 @@ rick:
     domain: null
     # A release and, if it is to be known to the byte, the digest of its image, sha256:... Releases are taken in their
     # order: 2025.12 cannot become 2026.5 without 2026.2 between.
-    version: 2026.2.2
+    version: 2026.2.3
     image: ghcr.io/goauthentik/server
     digest: null
     # As site:tls of a service: internal, acme, or {certificate: ..., key: ...}.
@@ -70,8 +70,10 @@ rick:
     subnet: 10.89.255.0/29
     # Connections to PostgreSQL at once.
     connection_limit: 60
-    # Any further setting of Authentik, for example {AUTHENTIK_EMAIL__HOST: mail.example.org}.
+    # Any further setting of Authentik, for example {AUTHENTIK_EMAIL__HOST: mail.example.org}. What must not be read by
+    # others is a secret, as of a service: secrets: {smtp: {pillar: "smtp:password"}}, env: {...: "{secret.smtp}"}.
     env: {}
+    secrets: {}
     # Where this host asks Authentik: its own.
     url: http://127.0.0.1:9000
     # Name of the secret with the token for that, a file in /var/lib/rick-infra/secrets that only root can read.

@@ -21,21 +21,20 @@ include:
 {%- include "services/started.jinja" %}
 {%- include "services/healthy.jinja" %}
 
-# The account with which this host manages Authentik's objects. The worker applies the file.
+# The account with which this host manages Authentik's objects. The worker applies the file when it changes, so it comes
+# after the worker that knows the token.
 Authentik gets the account for this host:
   file.managed:
     - name: {{ service.account.home }}/blueprints/rick-infra.yaml
-    - source: salt://authentik/blueprint.yaml
+    - contents: __slot__:salt:authentik_account.blueprint()
     - mode: '0644'
     - require:
-      - account: Service authentik has its user
-    - require_in:
-      - pod: Service authentik has its pod
+      - pod: Service authentik is healthy
 
 Authentik is ready:
   authentik.ready:
     - require:
-      - pod: Service authentik is healthy
+      - file: Authentik gets the account for this host
 
 Authentik sends users to its domain:
   authentik.outpost_providers:

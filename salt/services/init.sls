@@ -36,7 +36,7 @@ include:
 {%- include "services/healthy.jinja" %}
 {%- endfor %}
 
-{%- if sso %}
+{%- if sso and services %}
 
 # What Authentik still has of services that nobody logs in to any more.
 Other services have no login:

@@ -10,3 +10,4 @@ rick:
     domain: auth.example.test
     # A test double; it is no identity provider.
     image: localhost/authentik-double
+    version: 2026.2.2

@@ -9,5 +9,6 @@ rick:
     maxmemory: 128
   authentik:
     domain: auth.example.test
-    # A TEST DOUBLE of Authentik, which guards nothing: leave this line out, and it is the real one.
+    # A TEST DOUBLE of Authentik, which guards nothing: without these two lines it is the real one.
     image: localhost/authentik-double
+    version: 2026.2.2

@@ -11,12 +11,14 @@ from tree import TREE
 
 ALL = sorted(
     ".".join(path.relative_to(TREE / "salt").with_suffix("").parts).removesuffix(".init")
-    for folder in ("infra", "services")
+    for folder in ("authentik", "infra", "services")
     for path in (TREE / "salt" / folder).rglob("*.sls")
 )
 EXAMPLES = {path.stem: path.read_text() for path in (TREE / "examples/services").glob("*.yaml")}
+SSO = "rick: {authentik: {domain: auth.example.test}}\n"
 EVERYTHING = """\
 rick:
+  authentik: {domain: auth.example.test, tls: acme, version: 2025.8.4}
   podman: {unqualified_search_registries: [registry.example.org], remove_rootless: [old]}
   postgresql: {shared_buffers: 300, settings: {log_min_duration_statement: 500, jit: off}}
   valkey: {appendonly: no, settings: {save: '', timeout: 300}}
@@ -37,7 +39,7 @@ containers: {web: {}, worker: {user: image}}
 # The site's own pillar, and the entries of its catalogue.
 SITES = {
     "defaults": (None, {}),
-    "examples": (None, EXAMPLES),
+    "examples": (SSO, EXAMPLES),
     "everything": (
         EVERYTHING,
         {**EXAMPLES, "many": MANY, "off": "{image: 'a:1', state: stopped}", "gone": "{state: absent, data: archive}"},
@@ -55,7 +57,15 @@ def lowstate(host):
 
 
 def test_there_is_something_to_render():
-    assert {"infra.podman", "infra.postgresql", "infra.valkey", "infra.caddy", "infra.facts", "services"} <= set(ALL)
+    assert {
+        "infra.podman",
+        "infra.postgresql",
+        "infra.valkey",
+        "infra.caddy",
+        "infra.facts",
+        "authentik",
+        "services",
+    } <= set(ALL)
 
 
 @pytest.mark.parametrize("release", RELEASES)
@@ -161,7 +171,7 @@ def test_no_two_states_manage_one_file(minion, release):
 
 @pytest.mark.parametrize("release", RELEASES)
 def test_a_catalogue_with_mistakes_leaves_the_infrastructure_and_touches_no_service(minion, release):
-    chunks = lowstate(minion(release, None, {**EXAMPLES, "bad": "imgae: a:1"}))
+    chunks = lowstate(minion(release, SSO, {**EXAMPLES, "bad": "imgae: a:1"}))
     assert {chunk["__sls__"] for chunk in chunks} > {"infra.postgresql", "infra.valkey", "infra.caddy"}
     assert [chunk["__id__"] for chunk in chunks if chunk["__sls__"].startswith("services")] == [
         "The catalogue is valid"
@@ -169,7 +179,7 @@ def test_a_catalogue_with_mistakes_leaves_the_infrastructure_and_touches_no_serv
 
 
 def test_only_the_services_that_are_asked_for_are_applied(minion):
-    host = minion("trixie", "rick: {only: [hello]}\n", EXAMPLES)
+    host = minion("trixie", "rick: {only: [hello], authentik: {domain: auth.example.test}}\n", EXAMPLES)
     ids = [chunk["__id__"] for chunk in lowstate(host) if chunk["__sls__"] == "services"]
     assert any("hello" in one for one in ids)
     assert not any("notes" in one or "queue" in one for one in ids)

@@ -263,6 +263,9 @@ DRIFT = {
     ),
     "a path that needs no login": lambda store: by(store, "providers", name="board").update(skip_path_regex="^/admin"),
     "an outpost without it": lambda store: by(store, "outposts", name=EMBEDDED).update(providers=[]),
+    "the group of its users that is gone, and its binding with it": lambda store: _drop(
+        store, "groups", name="board_users"
+    ),
     "a group that is gone": lambda store: _drop(store, "groups", name="board_editors"),
 }
 
@@ -339,6 +342,8 @@ def test_before_there_is_an_authentik_all_of_it_is_planned(apply, authentik, tmp
     assert apply("login.absent", name="x", services=["board"], test=True)["changes"] == {}
 
 
+# What 2026.2.3 asks for and the recorded release, which the double behaves like, does not.
+LATER = ("authentik_core.add_user_to_group", "authentik_core.remove_user_from_group")
 RIGHTS = [line.strip("- ") for line in BLUEPRINT.splitlines() if line.strip().startswith("- authentik_")]
 
 
@@ -386,7 +391,7 @@ def test_the_account_for_this_host_can_do_all_of_it(life):
     assert life() is None
 
 
-@pytest.mark.parametrize("right", RIGHTS)
+@pytest.mark.parametrize("right", [one for one in RIGHTS if one not in LATER])
 def test_the_account_has_no_right_that_it_could_do_without(right, life, with_lesser_token, authentik):
     with_lesser_token(BLUEPRINT.replace(f"        - {right}\n", ""))
     assert life() is not None

@@ -269,7 +269,7 @@ def test_a_mistake_hides_no_other_of_the_same_entry(host, data, told):
         {"secrts": {"s": True}, **env(A="{secret.s}")},
         {"domains": ["a.b"], **env(A="{site.url}")},
         {"port": "80", **env(A="{service.port}")},
-        {"auth": {"pattern": "oauth"}, **env(A="{auth.issuer} {auth.admins} {secret.auth}")},
+        {"auth": {"pattern": "oauth"}, **env(A="{auth.issuer} {auth.group_admins} {secret.auth}")},
         {"valkey": 5, **env(A="{secret.valkey}")},
         {"tmpfs": "/x", "volumes": {"x": "/tmp"}},
         {"containers": {"w": {"tmfps": []}}, "volumes": {"x": "/tmp"}},
@@ -551,7 +551,7 @@ def test_a_jump_over_a_release_is_refused_before_anything_changes(host):
     host.images = {"authentik-server": "ghcr.io/goauthentik/server:2025.10.3"}
     _authentik(host, {"a": APP})
     (problem,) = entries.problems()
-    assert "2025.10.3 cannot become 2026.2.2 at once" in problem
+    assert "2025.10.3 cannot become 2026.2.3 at once" in problem
 
 
 def test_subnets_do_not_overlap(host):

@@ -28,8 +28,8 @@ def entry(**more):
 
 def test_the_default_is_fine_and_pinned():
     assert problems() == []
-    assert entry()["image"] == "ghcr.io/goauthentik/server:2026.2.2"
-    assert entry(digest=DIGEST)["image"] == f"ghcr.io/goauthentik/server:2026.2.2@{DIGEST}"
+    assert entry()["image"] == "ghcr.io/goauthentik/server:2026.2.3"
+    assert entry(digest=DIGEST)["image"] == f"ghcr.io/goauthentik/server:2026.2.3@{DIGEST}"
 
 
 @pytest.mark.parametrize(
@@ -148,6 +148,14 @@ def test_it_is_on_loopback_and_believes_its_gateway_alone():
 def test_the_database_knows_it_by_its_user():
     assert entry()["postgres"]["auth"] == "peer"
     assert entry()["env"]["AUTHENTIK_POSTGRESQL__PASSWORD"] == ""
+
+
+def test_what_nobody_may_read_is_a_secret():
+    found = entry(secrets={"smtp": {"pillar": "smtp:password"}}, env={"AUTHENTIK_EMAIL__PASSWORD": "{secret.smtp}"})
+    assert found["secrets"]["smtp"]["pillar"] == "smtp:password"
+    assert set(found["secrets"]) == {"secret-key", "admin", "api", "smtp"}
+    (problem,) = problems(secrets={"api": True})
+    assert problem == "rick:authentik:secrets:api: the tree makes that one"
 
 
 def test_further_settings_reach_both():

@@ -262,8 +262,8 @@ def test_a_client_that_can_keep_a_secret_has_one(auth, secret):
         ("auth.userinfo_url", "https://auth.example.org/application/o/userinfo/"),
         ("auth.logout_url", "https://auth.example.org/application/o/notes/end-session/"),
         ("auth.ca", "/etc/rick-infra/authorities/ca-certificates.crt"),
-        ("auth.users", "notes_users"),
-        ("auth.admins", "notes_admins"),
+        ("auth.group_users", "notes_users"),
+        ("auth.group_admins", "notes_admins"),
     ],
 )
 def test_what_a_client_has_to_know_has_a_placeholder(placeholder, meant):

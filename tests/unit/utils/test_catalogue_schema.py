@@ -388,6 +388,7 @@ MARS = {"auth:policies:hours:timezone"}
         ({"pattern": "api", "groups": ["Admins"]}, {"auth:groups:0"}),
         ({"pattern": "api", "lifetime": "1s"}, {"auth:lifetime"}),
         ({"pattern": "api", "policies": {"networks": "10.0.0.1/8"}}, {"auth:policies:networks:0"}),
+        ({"pattern": "api", "policies": {"hours": {"start": "08:00", "end": "08:00"}}}, {"auth:policies:hours:end"}),
         ({"pattern": "api", "policies": {"hours": {"start": "8:00", "end": "24:00"}}}, HOURS),
         ({"pattern": "api", "policies": {"hours": {"start": "08:00", "end": "18:00", "timezone": "Mars"}}}, MARS),
     ],
