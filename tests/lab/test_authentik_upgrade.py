@@ -28,7 +28,7 @@ def version(host):
 
 
 def dumps(host):
-    return set(host.sh("find /var/lib/rick-infra/dumps -name 'authentik*' -type f 2>/dev/null || true").split())
+    return set(host.sh("find /var/lib/rick-infra/dumps/authentik -type f 2>/dev/null || true").split())
 
 
 @pytest.mark.parametrize("sso", ["trixie"], indirect=True)
