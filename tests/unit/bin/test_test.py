@@ -68,6 +68,20 @@ def test_root_installs_what_is_missing(started):
     assert started.installed == ["systemd"]
 
 
+@pytest.mark.parametrize("words", [(), ("lab",), ("unit", "lab"), (str(TREE / "tests/lab/test_browser.py"),)])
+def test_a_browser_is_installed_for_the_tests_that_drive_one(started, words):
+    started.missing.update({"chromium", "chromedriver", "certutil"})
+    started(*words)
+    assert started.installed == ["chromium", "chromium-driver", "libnss3-tools"]
+
+
+@pytest.mark.parametrize("words", [("unit", "functional"), (str(TREE / "tests/lab/test_login.py"),)])
+def test_no_other_test_costs_a_browser(started, words):
+    started.missing.update({"chromium", "chromedriver", "certutil"})
+    started(*words)
+    assert started.installed == []
+
+
 @pytest.mark.parametrize("option", ["-n1", "--pdb", "-s"])
 def test_who_wants_one_process_gets_it(started, option):
     assert started("lab", option) == [folder("lab"), option]
