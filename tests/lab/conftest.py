@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from machine import CREDENTIALS, NOTES, REGISTRY, TREE, Highstate, eventually, lab, machine, own, registry
+from xdist.scheduler import LoadFileScheduling
 
 # One of everything that a service can have.
 PARKED = {
@@ -54,6 +55,26 @@ def configure(target):
     template = (TREE / "conf/minion.d/50-rick-infra.conf").read_text()
     target.write(MINION_CONFIG, string.Template(template).substitute(tree="/srv/rick-infra"))
     target.run("ln", "-sf", "/opt/rick-infra/salt/bin/salt-call", "/usr/local/bin/salt-call")
+
+
+class TogetherWhereAMachineIsShared(LoadFileScheduling):
+    """What bin/test asks for (--dist=loadfile), and one process for all files that use ``sso``: it takes minutes."""
+
+    def _split_scope(self, nodeid):
+        file = super()._split_scope(nodeid)
+        return "sso" if Path(file).name.startswith(("test_login", "test_browser")) else file
+
+
+def pytest_xdist_make_scheduler(config, log):
+    return TogetherWhereAMachineIsShared(config, log) if config.getoption("dist") == "loadfile" else None
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say where the screenshots are: a test process beside others has no terminal."""
+    reports = [report for kind in terminalreporter.stats.values() for report in kind]
+    noted = {pair for report in reports for pair in getattr(report, "user_properties", ())}
+    for folder in sorted(value for name, value in noted if name == "artefacts"):
+        terminalreporter.write_line(f"screenshots: {folder}")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -104,6 +125,7 @@ def sso(request):
     Both releases, since their Caddys differ in what they do with headers.
     """
     with machine(own(f"t-sso-{request.param[0]}"), "--suite", request.param) as made:
+        made.suite = request.param
         configure_sso(made)
         yield made
 

@@ -7,9 +7,7 @@ import json
 import pytest
 import yaml
 from machine import eventually
-from visitor import PASSWORDS, visitor
-
-BOARD, DIARY, ITEMS, AUTH = (f"https://{name}.example.test" for name in ("board", "diary", "items", "auth"))
+from visitor import AUTH, BOARD, DIARY, ITEMS, PASSWORDS, token, visitor
 
 
 @pytest.fixture
@@ -102,12 +100,6 @@ def test_an_application_logs_in_by_openid_connect(sso, alice):
     assert page.status == 200
     assert "Alice Archer" in page.text
     assert "diary_users" in page.text
-
-
-def token(sso, somebody, client="items-reporter", scope="api:read", password=None):
-    password = password or sso.sh(f"cat /var/lib/rick-infra/secrets/authentik-{client}")
-    form = {"grant_type": "client_credentials", "client_id": "items", "username": client, "password": password}
-    return somebody.ask(f"{AUTH}/application/o/token/", form={**form, "scope": scope})
 
 
 def test_a_program_gets_a_token_for_what_it_may_do(sso, nobody):

@@ -8,6 +8,7 @@ from tree import load
 
 site_visit = load("utils", "site_visit")
 
+BOARD, DIARY, ITEMS, AUTH = (f"https://{name}.example.test" for name in ("board", "diary", "items", "auth"))
 PASSWORDS = {"alice": "alice-may-come-in", "bob": "bob-has-to-stay-out"}  # as examples/demo/people.yaml has them
 
 
@@ -31,3 +32,10 @@ class Visitor(site_visit.Visitor):
 def visitor(machine):
     """Somebody who has not been there yet."""
     return Visitor(machine.authority, (machine.address, 443), 10)
+
+
+def token(machine, somebody, client="items-reporter", scope="api:read", password=None):
+    """What Authentik answers to a program of ``items`` that asks for a token, with its own password by default."""
+    password = password or machine.sh(f"cat /var/lib/rick-infra/secrets/authentik-{client}")
+    form = {"grant_type": "client_credentials", "client_id": "items", "username": client, "password": password}
+    return somebody.ask(f"{AUTH}/application/o/token/", form={**form, "scope": scope})
