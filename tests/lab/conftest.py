@@ -17,7 +17,6 @@ from pathlib import Path
 
 import pytest
 from machine import CREDENTIALS, NOTES, REGISTRY, TREE, Highstate, eventually, lab, machine, own, registry
-from xdist.scheduler import LoadFileScheduling
 
 # One of everything that a service can have.
 PARKED = {
@@ -55,18 +54,6 @@ def configure(target):
     template = (TREE / "conf/minion.d/50-rick-infra.conf").read_text()
     target.write(MINION_CONFIG, string.Template(template).substitute(tree="/srv/rick-infra"))
     target.run("ln", "-sf", "/opt/rick-infra/salt/bin/salt-call", "/usr/local/bin/salt-call")
-
-
-class TogetherWhereAMachineIsShared(LoadFileScheduling):
-    """What bin/test asks for (--dist=loadfile), and one process for all files that use ``sso``: it takes minutes."""
-
-    def _split_scope(self, nodeid):
-        file = super()._split_scope(nodeid)
-        return "sso" if Path(file).name.startswith(("test_login", "test_browser")) else file
-
-
-def pytest_xdist_make_scheduler(config, log):
-    return TogetherWhereAMachineIsShared(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 def pytest_terminal_summary(terminalreporter):
@@ -117,17 +104,31 @@ def copy_of_prepared(prepared):
         yield start
 
 
+@pytest.fixture(scope="session")
+def sso_of():
+    """A function that returns the machine with single sign-on of a release; it is made once."""
+    made = {}
+    with contextlib.ExitStack() as stack:
+
+        def one(suite):
+            if suite not in made:
+                made[suite] = stack.enter_context(machine(own(f"t-sso-{suite[0]}"), "--suite", suite))
+                made[suite].suite = suite
+                configure_sso(made[suite])
+            return made[suite]
+
+        yield one
+
+
 @pytest.fixture(scope="session", params=["trixie", "forky"])
-def sso(request):
+def sso(request, sso_of):
     """
     A machine with single sign-on (its double) and the three examples of a login. alice may use them all, bob none.
 
-    Both releases, since their Caddys differ in what they do with headers.
+    Both releases, since their Caddys differ in what they do with headers. pytest sets a fixture with parameters up
+    anew whenever another one comes, so the machines are somebody else's.
     """
-    with machine(own(f"t-sso-{request.param[0]}"), "--suite", request.param) as made:
-        made.suite = request.param
-        configure_sso(made)
-        yield made
+    return sso_of(request.param)
 
 
 def configure_sso(made):
