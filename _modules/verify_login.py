@@ -64,15 +64,12 @@ def _behind_the_proxy(service, auth):
 
 
 def _visitor():
-    site = __salt__["catalogue.part"]("authentik", "site")
-    return __utils__["site_visit.visitor"](__salt__["caddy.root_certificate"]() if _internal(site) else None)
-
-
-def _internal(site):
-    """Whether some site has a certificate of the host's own authority."""
-    return site["tls"] == "internal" or any(
-        one["site"] and one["site"]["tls"] == "internal" for one in __salt__["catalogue.services"]()
-    )
+    """Somebody who trusts what this host's sites show: its own authority, and certificates from elsewhere."""
+    kinds = [one["site"]["tls"] for one in __salt__["catalogue.services"]() if one["site"]]
+    trusted = [__utils__["textfile.read"](tls["certificate"]) for tls in kinds if isinstance(tls, dict)]
+    if "internal" in kinds:
+        trusted.append(__salt__["caddy.root_certificate"]())
+    return __utils__["site_visit.visitor"]([one for one in trusted if one])
 
 
 def _objects(name, auth):

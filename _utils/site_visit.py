@@ -49,12 +49,12 @@ class Answer(NamedTuple):
             raise CommandExecutionError(f"{self.url} answers {self.status} with no JSON") from None
 
 
-def visitor(authority=None, address=CADDY, timeout=TIMEOUT):
+def visitor(trusted=(), address=CADDY, timeout=TIMEOUT):
     """
     Return a Visitor without cookies; nothing is asked yet.
 
-    authority
-        Root certificate to trust besides those of the host, as PEM.
+    trusted
+        Certificates to trust besides those of the host's authorities, each as PEM: roots, or those of sites.
 
     address
         Where all sites are.
@@ -62,7 +62,7 @@ def visitor(authority=None, address=CADDY, timeout=TIMEOUT):
     timeout
         Seconds for one answer.
     """
-    return Visitor(authority, address, timeout)
+    return Visitor(trusted, address, timeout)
 
 
 class Visitor:
@@ -70,14 +70,15 @@ class Visitor:
     Somebody who visits sites. All methods raise CommandExecutionError if nobody answers.
     """
 
-    def __init__(self, authority, address, timeout):
+    def __init__(self, trusted, address, timeout):
         import ssl
 
         import urllib3  # what does not need it should not pay for it
 
         self._context = ssl.create_default_context()
-        if authority:
-            self._context.load_verify_locations(cadata=authority)
+        self._context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # a site's own certificate is enough
+        for certificate in trusted:
+            self._context.load_verify_locations(cadata=certificate)
         self._address, self._timeout = address, timeout
         self._pool, self._error = urllib3.HTTPSConnectionPool, urllib3.exceptions.HTTPError
         self._cookies: dict[str, dict[str, str]] = {}

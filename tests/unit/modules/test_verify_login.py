@@ -63,7 +63,8 @@ class Host:
         self.access = {"passing": False}
         self.differs, self.site_differs, self.current = {}, {}, True
         self.files = {"board.auth": "right\n", "authentik-board-reporter": "password\n"}
-        self.sent = []
+        self.sent, self.trusted = [], None
+        self.services = [{"site": {"tls": "internal"}}, {"site": None}]
 
     def ask(self, url, headers=None, form=None, basic=None):
         self.sent += headers or []
@@ -85,8 +86,7 @@ def host(monkeypatch):
     api = SimpleNamespace(read=lambda *_path: found.access)
     salt = {
         "verify_service.check": verify_service.check,
-        "catalogue.part": lambda *_: {"tls": "internal"},
-        "catalogue.services": list,
+        "catalogue.services": lambda: found.services,
         "caddy.root_certificate": lambda: "PEM",
         "caddy.site_differences": lambda *_, **__: found.site_differs,
         "caddy.status": lambda: {"current": found.current},
@@ -94,7 +94,16 @@ def host(monkeypatch):
         "authentik.objects": lambda: SimpleNamespace(needed=lambda: api),
         "secret.path": lambda name: name,
     }
-    utils = {"site_visit.visitor": lambda authority: found, "secret_files.read": lambda path: found.files.get(path)}
+
+    def visitor(trusted):
+        found.trusted = trusted
+        return found
+
+    utils = {
+        "site_visit.visitor": visitor,
+        "textfile.read": lambda path: f"PEM of {path}",
+        "secret_files.read": lambda path: found.files.get(path),
+    }
     monkeypatch.setattr(verify_login, "__salt__", salt, raising=False)
     monkeypatch.setattr(verify_login, "__utils__", utils, raising=False)
     return found
@@ -201,3 +210,13 @@ def test_headers_are_forged_in_every_spelling(host):
     failed("forward_auth")
     names = {name for name, _ in host.sent}
     assert {"Remote-User", "Remote_User", "X-Authentik-Username", "X_Authentik_Username"} <= names
+
+
+def test_what_sites_show_is_trusted(host):
+    own = {"certificate": "/etc/caddy/own.pem", "key": "/etc/caddy/own.key"}
+    host.services = [{"site": {"tls": own}}, {"site": {"tls": "acme"}}, {"site": None}]
+    assert failed("forward_auth") == {}
+    assert host.trusted == ["PEM of /etc/caddy/own.pem"]
+    host.services.append({"site": {"tls": "internal"}})
+    assert failed("forward_auth") == {}
+    assert host.trusted == ["PEM of /etc/caddy/own.pem", "PEM"]

@@ -44,7 +44,7 @@ def site(tmp_path):
 
 @pytest.fixture
 def visitor(site):
-    return site_visit.visitor(site.authority, ("127.0.0.1", site.server_port), 5)
+    return site_visit.visitor([site.authority], ("127.0.0.1", site.server_port), 5)
 
 
 def test_a_site_is_asked_by_its_name_wherever_dns_says_it_is(visitor, site):
@@ -94,13 +94,13 @@ def test_no_json_is_told_with_its_place(visitor, site):
 
 
 def test_a_certificate_of_somebody_else_is_no_answer(site):
-    stranger = site_visit.visitor(None, ("127.0.0.1", site.server_port), 5)
+    stranger = site_visit.visitor([], ("127.0.0.1", site.server_port), 5)
     with pytest.raises(CommandExecutionError, match=f"{SITE}/ does not answer"):
         stranger.ask(f"{SITE}/")
     with pytest.raises(CommandExecutionError, match="does not answer"):
-        site_visit.visitor(site.authority, ("127.0.0.1", site.server_port), 5).ask("https://other.example.test/")
+        site_visit.visitor([site.authority], ("127.0.0.1", site.server_port), 5).ask("https://other.example.test/")
 
 
 def test_a_port_where_nobody_listens_is_no_answer(visitor):
     with pytest.raises(CommandExecutionError, match="does not answer"):
-        site_visit.visitor(None, ("127.0.0.1", 9), 1).ask(f"{SITE}/")
+        site_visit.visitor([], ("127.0.0.1", 9), 1).ask(f"{SITE}/")
