@@ -1,8 +1,12 @@
 """
-Authentik's versions: one after the other, each with a dump before it, and back if the new one does not run.
+Authentik's versions: one after the other, each with a dump before it, and back if the new one does not run. And what
+else an administrator changes of it.
 """
 
+import json
+
 import pytest
+from tree import load
 
 PILLAR = "/etc/rick-infra/pillar/site.sls"
 BUILD = "/srv/rick-infra/tests/doubles/authentik/build"
@@ -70,3 +74,65 @@ def test_what_the_database_cannot_follow_is_refused_before_anything_changes(host
     assert set(done.failed) >= {"The catalogue is valid"}
     assert told in done.failed["The catalogue is valid"]
     assert done.changed == set()
+
+
+@pytest.mark.parametrize("sso", ["trixie"], indirect=True)
+def test_a_new_token_of_this_host_reaches_authentik(host):
+    before = host.sh("cat /var/lib/rick-infra/secrets/authentik.api")
+    host.salt("secret.renew", "authentik.api")
+    after = host.sh("cat /var/lib/rick-infra/secrets/authentik.api")
+    assert after != before
+    host.converge()
+    assert version(host) == "2026.2.2"
+    assert host.apply().changed == set()
+    script = (
+        "import sys, urllib.request as u, urllib.error as e\n"
+        "ask = u.Request('http://127.0.0.1:9000/api/v3/core/users/me/', headers={'Authorization': 'Bearer ' + sys.argv[1]})\n"
+        "try: print(u.urlopen(ask, timeout=5).status)\n"
+        "except e.HTTPError as error: print(error.code)"
+    )
+    assert [host.run("python3", "-c", script, token).stdout.strip() for token in (after, before)] == ["200", "403"]
+
+
+ASK = """
+import os, socket
+connection = socket.create_connection(("127.0.0.1", int(os.environ["CACHE_PORT"])), 5)
+stream = connection.makefile("rwb")
+for line in (["AUTH", os.environ["USER_NAME"], os.environ["PASSWORD"]], ["SET", "a", "1"], ["GET", "a"], ["INFO", "server"]):
+    stream.write(b"*%d\\r\\n" % len(line) + b"".join(b"$%d\\r\\n%s\\r\\n" % (len(word), word.encode()) for word in line))
+    stream.flush()
+    answer = stream.readline().decode().strip()
+    print(answer, stream.read(int(answer[1:]) + 2).decode().strip() if answer.startswith("$") and line[0] == "GET" else "")
+"""
+
+
+@pytest.mark.parametrize("sso", ["trixie"], indirect=True)
+def test_releases_that_know_a_cache_by_tcp_only_reach_it(host):
+    """As an entry of its own, since the database does not go back to such a release."""
+    settings = {**json.loads(json.dumps(host.salt("catalogue.infrastructure", "authentik"))), "version": "2025.8.4"}
+    old = load("utils", "authentik_entry").entry(settings)
+    entry = {
+        "image": "localhost/authentik-double:2026.2.2",
+        "valkey": old["valkey"],
+        "containers": {
+            "cache": old["containers"]["cache"],
+            "web": {
+                "entrypoint": ["python", "-m", "http.server", "8080", "--directory", "/tmp"],
+                "env": {
+                    "CACHE_PORT": old["env"]["AUTHENTIK_REDIS__PORT"],
+                    "USER_NAME": old["env"]["AUTHENTIK_REDIS__USERNAME"],
+                    "PASSWORD": old["env"]["AUTHENTIK_REDIS__PASSWORD"],
+                },
+            },
+        },
+    }
+    host.declare("cached", entry)
+    try:
+        host.converge()
+        said = host.run("podman", "exec", "cached-web", "python", "-c", ASK).stdout.split("\n")
+        assert said[:3] == ["+OK ", "+OK ", "$1 1"]
+        assert said[3].startswith("$")
+        # Nothing of it is reached from outside the pod.
+        assert host.sh("podman port cached-infra") == ""
+    finally:
+        host.remove("cached")
