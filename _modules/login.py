@@ -43,9 +43,7 @@ def differences(name, auth=None):
     found = {}
     # What one of them makes, the next one may refer to.
     with known.trial():
-        for thing, (_, remove) in _stale(name, auth, known).items():
-            found[thing] = remove(plan=True)
-        for thing, differs, _ in _steps(name, auth):
+        for thing, differs, _ in _in_order(name, auth, known):
             found[thing] = differs(plan=True)
     return {thing: changes for thing, changes in found.items() if changes}
 
@@ -63,9 +61,7 @@ def apply(name, auth=None):
     auth = auth or __salt__["catalogue.part"](name, "auth")
     known = __salt__["authentik.objects"]()
     _refuse_foreign(name, known)
-    for do, _ in _stale(name, auth, known).values():
-        do()
-    for _, _, do in _steps(name, auth):
+    for _, _, do in list(_in_order(name, auth, known)):
         do()
     return True
 
@@ -83,7 +79,7 @@ def remnants(name):
     known = __salt__["authentik.objects"]()
     members = _members(name, known)
     with known.trial():
-        found = {thing: remove(plan=True) for thing, (_, remove) in _stale(name, None, known).items()}
+        found = {thing: differs(plan=True) for thing, differs, _ in _stale(name, None, known)}
     for group, names in members.items():  # whoever wants them back knows whom
         found[f"group {group}"]["members"] = {"old": names, "new": None}
     return {thing: changes for thing, changes in found.items() if changes}
@@ -99,7 +95,7 @@ def remove(name):
 
         salt-call login.remove notes
     """
-    for do, _ in _stale(name, None, __salt__["authentik.objects"]()).values():
+    for _, _, do in list(_stale(name, None, __salt__["authentik.objects"]())):
         do()
     return True
 
@@ -119,6 +115,20 @@ def owners():
         for one in __salt__["authentik.objects"]().list("group")
         if _owner(one) and one["name"] == __utils__["login_objects.users"](_owner(one))
     )
+
+
+def _in_order(name, auth, known):
+    """
+    What has to be done for a service, as of ``_steps``.
+
+    A provider of another kind goes first, since it has the name that the new one gets. All else that is not declared
+    any more goes last: nothing is to stand open between.
+    """
+    stale = list(_stale(name, auth, known))
+    labels = tuple(__utils__["authentik_objects.kind"](kind).label for kind in PROVIDERS)
+    yield from (one for one in stale if one[0].startswith(labels))
+    yield from _steps(name, auth)
+    yield from (one for one in stale if not one[0].startswith(labels))
 
 
 def _steps(name, auth):
@@ -180,26 +190,26 @@ def _client_apply(name, client, groups):
 
 def _stale(name, auth, known):
     """
-    What of a service is there and no longer declared, ``{thing: (what removes it, what tells so)}``, in an order in
-    which it can go. The group of its users, which says whose all of it is, goes last.
+    What of a service is there and no longer declared, as of ``_steps``, in an order in which it can go. The group of
+    its users, which says whose all of it is, goes last.
     """
     if not _is_ours(name, known):
-        return {}
+        return
     wanted = {(kind, one) for kind, one, _ in __utils__["login_objects.objects"](name, auth)} if auth else set()
-    found = {}
     for client in _clients(name, known):
         if not auth or client not in auth["clients"]:
-            found[f"service account {client}"] = (
-                partial(__salt__["authentik_account.service_remove"], client, bound=True),
+            yield (
+                f"service account {client}",
                 partial(__salt__["authentik_account.service_remnants"], client, bound=True),
+                partial(__salt__["authentik_account.service_remove"], client, bound=True),
             )
     for kind, one in _present(name, known):
         if (kind, one) not in wanted:
-            found[f"{__utils__['authentik_objects.kind'](kind).label} {one}"] = (
-                partial(__salt__["authentik.remove"], kind, one, True),
+            yield (
+                f"{__utils__['authentik_objects.kind'](kind).label} {one}",
                 partial(__salt__["authentik.remnants"], kind, one, True),
+                partial(__salt__["authentik.remove"], kind, one, True),
             )
-    return found
 
 
 def _present(name, known):
