@@ -18,6 +18,7 @@ settings.register_profile("shared", deadline=None, suppress_health_check=[Health
 settings.load_profile("shared")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks for the mark
 def pytest_collection_modifyitems(items):
     """What runs in one process (--dist=loadgroup): a file, since its tests share what it has set up, or a machine."""
     for item in items:

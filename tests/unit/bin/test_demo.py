@@ -148,14 +148,14 @@ def test_an_image_without_a_version_is_refused(demo, image):
         demo.site_pillar(image)
 
 
-def test_the_fourth_service_that_it_proposes_is_a_valid_entry(demo, tmp_path):
+def test_the_further_service_that_it_proposes_is_a_valid_entry(demo, tmp_path):
     farewell = demo.farewell(ipaddress.ip_address("10.0.0.2"), tmp_path / "authority.crt")
     start = farewell.index("printf")
     command = farewell[start : farewell.index("| sudo", start)]
     done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=True)
     entry = yaml.safe_load(done.stdout)
     assert load("utils", "catalogue_schema").complete(entry)[1] == []
-    assert entry["env"] == {"GREETING": "The fourth"}
+    assert entry["env"] == {"GREETING": "One more"}
 
 
 def test_its_settings_are_ones_that_the_tree_knows(demo):
