@@ -18,14 +18,6 @@ settings.register_profile("shared", deadline=None, suppress_health_check=[Health
 settings.load_profile("shared")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist looks for the mark
-def pytest_collection_modifyitems(items):
-    """What runs in one process (--dist=loadgroup): a file, since its tests share what it has set up, or a machine."""
-    for item in items:
-        sso = getattr(item, "callspec", None) and item.callspec.params.get("sso")
-        item.add_marker(pytest.mark.xdist_group(f"sso-{sso}" if sso else str(item.path)))
-
-
 @pytest.fixture(scope="session")
 def results():
     """The functions that states answer with, under the names ``__utils__`` gives them."""

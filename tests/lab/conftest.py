@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from machine import CREDENTIALS, NOTES, REGISTRY, TREE, Highstate, eventually, lab, machine, own, registry
+from xdist.scheduler import LoadFileScheduling
 
 # One of everything that a service can have.
 PARKED = {
@@ -46,6 +47,8 @@ THERE = {
     "timers": {"cleanup": {"schedule": "daily", "command": [PROGRAM, "0"]}},
     **CREDENTIALS,
 }
+# The files whose tests have the fixture sso.
+WITH_SSO = ("test_login", "test_browser", "test_authentik_upgrade")
 MINION_CONFIG = "/etc/salt/minion.d/50-rick-infra.conf"
 
 
@@ -54,6 +57,20 @@ def configure(target):
     template = (TREE / "conf/minion.d/50-rick-infra.conf").read_text()
     target.write(MINION_CONFIG, string.Template(template).substitute(tree="/srv/rick-infra"))
     target.run("ln", "-sf", "/opt/rick-infra/salt/bin/salt-call", "/usr/local/bin/salt-call")
+
+
+class TogetherWhereAMachineIsShared(LoadFileScheduling):
+    """A file in one process (--dist=loadfile), and all that use the same ``sso``, since making it takes minutes."""
+
+    def _split_scope(self, nodeid):
+        file = super()._split_scope(nodeid)
+        if not Path(file).name.startswith(WITH_SSO):
+            return file
+        return "sso-forky" if "[forky" in nodeid else "sso-trixie"
+
+
+def pytest_xdist_make_scheduler(config, log):
+    return TogetherWhereAMachineIsShared(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -29,7 +29,7 @@ def started(command, monkeypatch):
     return run
 
 
-TWO = ["-n", "2", "--dist=loadgroup"]
+TWO = ["-n", "2", "--dist=loadfile"]
 
 
 def folder(kind):
