@@ -413,6 +413,8 @@ def _impact_of_infrastructure(path):
         raise CommandExecutionError(f"rick:{':'.join(path)}: no such setting{hint}")
     everybody = _catalogue()["services"].values()
     answer = {"restarts": [], "reloads": [], "ordered_after": [], "connected": [], "says": "no service is touched"}
+    if component == "authentik":
+        return {**answer, **__utils__["catalogue_impact.of_authentik"](keys, list(everybody))}
     if component == "caddy":
         return {**answer, "reloads": ["caddy.service"], "says": "sites stay up while Caddy takes it over"}
     if component not in ("postgresql", "valkey"):

@@ -17,6 +17,7 @@ WITHOUT_RESTART = {
 OF_THE_POD = ("port", "host_port", "publish", "shm_size", "subnet", "uid", "state")
 # What each container sees of the service.
 OF_ALL = ("volumes", "binds")
+AUTHENTIK = "authentik"
 # What a database is told, and the containers are not.
 BESIDE = {
     "postgres": ("connection_limit", "extensions", "readonly_roles", "readonly_connection_limit", "locale"),
@@ -34,6 +35,32 @@ def of_service(service, services):
         Resolved, as are ``services``, a list of all of them.
     """
     return _answer(service, _containers(service), services, "its containers; who needs it is not restarted")
+
+
+def of_authentik(keys, services):
+    """
+    Return what restarts with a setting of ``rick:authentik``, as ``of_service`` does.
+
+    keys
+        What stands behind ``rick:authentik``.
+
+    services
+        As above; Authentik is one of them if the host runs it.
+    """
+    own = next((one for one in services if one["name"] == AUTHENTIK), None)
+    key = keys[0] if keys else None
+    if own is None:
+        return {"says": "this host runs no Authentik"}
+    if key in ("token", "data", "connection_limit"):
+        return {"says": "no container is touched"}
+    if key == "tls":
+        return _answer(own, [], services, "its site", site=True)
+    if key == "domain":
+        speaking = [one for one in services if one["auth"] and one["auth"]["pattern"] != "forward_auth"]
+        restarts = [unit for one in speaking for unit in of_service(one, services)["restarts"]]
+        told = "its site, and the pods that speak to it"
+        return {**_answer(own, [], services, told, site=True), "restarts": restarts}
+    return of_service(own, services)
 
 
 def of_key(path, data, service, services):

@@ -100,3 +100,41 @@ def test_a_service_is_its_containers():
     services = resolved(app=DATA, page={"image": "p:1", "needs": "app"})
     answer = impact.of_service(services["app"], list(services.values()))
     assert (answer["restarts"], answer["ordered_after"]) == (BOTH, ["page"])
+
+
+@pytest.fixture
+def with_authentik(monkeypatch):
+    monkeypatch.setitem(HOST, "sso", "auth.example")
+    site = {"image": "app:1", "port": 80}
+    return list(
+        resolved(
+            authentik={**site, "site": "auth.example", "containers": {"server": {}, "worker": {}}},
+            board={**site, "site": "board.example", "auth": "forward_auth"},
+            items={**site, "auth": "api"},
+        ).values()
+    )
+
+
+AUTHENTIK = ["authentik-server.service", "authentik-worker.service"]
+
+
+@pytest.mark.parametrize(
+    ("key", "restarts", "reloads"),
+    [
+        ("version", AUTHENTIK, []),
+        ("env", AUTHENTIK, []),
+        ("subnet", AUTHENTIK, []),
+        (None, AUTHENTIK, []),
+        ("tls", [], ["caddy.service"]),
+        ("domain", ["items-web.service"], ["caddy.service"]),
+        ("connection_limit", [], []),
+        ("token", [], []),
+    ],
+)
+def test_a_setting_of_authentik_restarts_what_hangs_on_it(with_authentik, key, restarts, reloads):
+    answer = impact.of_authentik([key] if key else [], with_authentik)
+    assert (answer.get("restarts", []), answer.get("reloads", [])) == (restarts, reloads)
+
+
+def test_without_authentik_its_settings_touch_nothing():
+    assert impact.of_authentik(["version"], []) == {"says": "this host runs no Authentik"}
