@@ -177,13 +177,16 @@ class Api:
         """
         sent = {} if body is None else {"json": body}
         # Whoever waits for a server that is down should do it once in a run, not for each object.
-        once = {"retries": False, "timeout": min(self._timeout, IMPATIENT)} if self._silent else {}
+        patience = min(self._timeout, IMPATIENT) if self._silent else self._timeout
+        once = {"retries": False, "timeout": patience} if self._silent else {}
         self._silent = True
         try:
             answer = self._pool.request(method, f"{self.url}{path}", fields=query, redirect=False, **sent, **once)
             self._silent = answer.status in UNAVAILABLE
         except self._errors.HTTPError as error:
-            raise CommandExecutionError(f"Authentik at {self.url} does not answer ({self._reason(error)})") from None
+            raise CommandExecutionError(
+                f"Authentik at {self.url} does not answer ({self._reason(error, patience)})"
+            ) from None
         text = answer.data
         found = _json(text) if answer.headers.get("content-type", "").startswith("application/json") else None
         if 200 <= answer.status < 300 and (found is not None or not text):
@@ -199,11 +202,11 @@ class Api:
     def _what(self, method, path):
         return f"Authentik at {self.url}: {method} {path}"
 
-    def _reason(self, error):
+    def _reason(self, error, patience):
         """Why nobody answers, in the words of the system."""
         cause = getattr(error, "reason", None) or error
         if isinstance(cause, self._errors.TimeoutError) and not isinstance(cause, self._errors.NewConnectionError):
-            return f"not within {self._timeout} s"
+            return f"not within {patience} s"
         inner = cause
         while inner is not None:
             if isinstance(inner, OSError) and inner.strerror:

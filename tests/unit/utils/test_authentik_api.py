@@ -219,6 +219,19 @@ def test_a_server_that_is_down_is_tried_a_few_times_and_then_told_once(api, serv
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
+def test_a_server_that_was_down_is_tried_once_until_it_answers(api, server):
+    """Or each of a hundred services would wait for it."""
+    server.answers = [(None, None, None)]
+    refused(api.read, "core/groups", "1")
+    del server.asked[:]
+    assert "does not answer" in refused(api.read, "core/groups", "2")
+    assert len(server.asked) == 1
+    server.answers = [ok({"pk": 1})]
+    assert api.read("core/groups", "1") == {"pk": 1}
+    server.answers = [(503, HTML, "<html>"), ok({"pk": 1})]
+    assert api.read("core/groups", "1") == {"pk": 1}  # with patience again
+
+
 @pytest.mark.parametrize("call", ["read", "create"])
 def test_where_nobody_listens_the_reason_is_the_system_s(call):
     with socket.create_server(("127.0.0.1", 0)) as free:
