@@ -58,9 +58,9 @@ def known():
     """
     Return what follows from the entries and from what is known of the host.
 
-    ``{"names", "services", "order", "claims", "databases", "problems"}``: ``services`` are
+    ``{"names", "services", "order", "claims", "databases", "logins", "problems"}``: ``services`` are
     resolved, and none if there are problems; ``claims`` are the names that each takes on the host, ``databases`` those
-    in PostgreSQL.
+    in PostgreSQL; ``logins`` are of services on other hosts whose users log in here, resolved, too.
 
     CLI Example:
 
@@ -74,7 +74,10 @@ def known():
         broken = [found["name"] for found in map(UNREADABLE.match, _errors_of_files()) if found]
         settings, wrong = _authentik()
         host = {"ports": __utils__["catalogue_host.ports"](entries), "problems": list(wrong)}
-        host["sso"] = settings["domain"] if settings else "unknown" if wrong else None
+        host["sso"] = settings["domain"] if settings else "unknown" if wrong else _domain_elsewhere()
+        host["behind"] = bool(_fleet().get("edges"))
+        host["client_secrets"] = _client_secrets()
+        host["logins"] = _fleet().get("logins") or {}
         for component in ("postgresql", "valkey"):
             try:
                 host[component] = __utils__["catalogue_infrastructure.settings"](component, __pillar__, __grains__)
@@ -162,6 +165,23 @@ def _authentik():
     return memory["authentik"]
 
 
+def _fleet():
+    fleet = _rick().get("fleet")
+    return fleet if isinstance(fleet, dict) else {}
+
+
+def _domain_elsewhere():
+    """Where users log in if another host runs Authentik."""
+    return (_fleet().get("sso") or {}).get("domain")
+
+
+def _client_secrets():
+    """The services whose client secret comes from the master, because Authentik's host and another one must know it."""
+    given = __pillar__.get("secrets")
+    given = given if isinstance(given, dict) and _fleet() else {}
+    return sorted(name for name, about in given.items() if isinstance(about, dict) and "auth" in about)
+
+
 def _errors_of_files():
     rick = _rick()
     if "services_errors" not in rick:
@@ -206,6 +226,8 @@ def _judged(data, broken, host):
     services_, unresolved = __utils__["catalogue_resolve.resolve"](entries, {**STAND_INS, **host}, doubtful)
     found += [__utils__["catalogue_errors.from_sentence"](text) for text in unresolved]
     found += _refused(entries, services_, doubtful)
+    logins, wrong = _logins(host, schema_functions)
+    found += wrong
     passing = _held({name: entry for name, entry in entries.items() if entry["state"] == "present"}, [*data, *broken])
     found += passing
     if not found:
@@ -228,9 +250,25 @@ def _judged(data, broken, host):
             for name in claims
             if entries[name]["postgres"] and entries[name]["state"] != "absent"
         },
+        "logins": {} if found else logins,
         "problems": found,
     }
     return answer, passing
+
+
+def _logins(host, schema_functions):
+    """
+    What Authentik has here of services on other hosts. All else of their entries is judged where they run; here they
+    are told with what no login depends on.
+    """
+    found, resolved = [], {}
+    for name, told in host.get("logins", {}).items():
+        if told is not None:
+            data = {"image": "localhost/elsewhere:1", "port": 80, **{key: one for key, one in told.items() if one}}
+            entry, wrong, _ = __utils__["catalogue_errors.judge"](data, name, *schema_functions)
+            found += [__utils__["catalogue_errors.sentence"](name, path, text) for path, text in wrong]
+            resolved[name] = entry and __utils__["catalogue_resolve.login"](name, entry, host["sso"])
+    return resolved, found
 
 
 def _held(entries, names):

@@ -9,6 +9,11 @@ from salt.exceptions import SaltInvocationError
 OWNER = "# rick-infra service "
 NAME = re.compile(r"[a-z][a-z0-9-]*")
 DOMAIN = re.compile(r"(\*\.)?[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
+# Where a cell speaks to its edges, and one host to another for logins, and what a service is called there.
+FLEET_PORT = 8443
+FLEET_DOMAIN = "rick-infra.internal"
+IDENTITY = ("/etc/caddy/identity/certificate.pem", "/etc/caddy/identity/key.pem")
+CELL = re.compile(r"[0-9a-fA-F:.]+")
 UPSTREAM = re.compile(r"(127\.0\.0\.1|\[::1\]):[1-9][0-9]{0,4}")
 SIZE = re.compile(r"[1-9][0-9]*([kKMG]i?B)?")
 PATH = re.compile(r"/[^\s\"'`{}\\#]*")
@@ -29,6 +34,9 @@ KEYS = {
     "max_body",
     "stopped",
     "login",
+    "behind_edge",
+    "cells",
+    "authorities",
 }
 
 
@@ -49,7 +57,9 @@ def check(name, site):
         problems.append("domains: at least one is needed, in a list")
     else:
         problems += [f"domains: {one!r} is no domain" for one in domains if not _matches(DOMAIN, one)]
-    if not _matches(UPSTREAM, site.get("upstream")):
+    if "cells" in site:
+        problems += _cells_problems(site)
+    elif not _matches(UPSTREAM, site.get("upstream")):
         problems.append(f"upstream: {site.get('upstream')!r} is no port on the loopback, such as 127.0.0.1:8080")
     tls = site.get("tls", "internal")
     if isinstance(tls, dict):
@@ -88,24 +98,32 @@ def text(name, site, statements, fingerprint, beside_the_route):
     beside_the_route
         Names of the directives that do not belong into a route.
     """
+    behind = site.get("behind_edge")
     lines = [
         f"{OWNER}{name}: written by Salt from its entry; the next run undoes what is changed here.",
-        f"{', '.join(site['domains'])} {{",
-        *_tls(site.get("tls", "internal"), fingerprint),
+        f"{_fleet_url(name) if behind else ', '.join(site['domains'])} {{",
+        *(
+            ["\ttls internal {", "\t\timport edges", "\t}"]
+            if behind
+            else _tls(site.get("tls", "internal"), fingerprint)
+        ),
         "\timport access-log",
         *[f"\t{line}" for one in statements if one["name"] in beside_the_route for line in one["lines"]],
         # In a route things happen in the order in which they are written.
         "\troute {",
+        *(["\t\trequest_header Host {header.X-Forwarded-Host}"] if behind else []),
         "\t\timport without-identity",
     ]
-    if site.get("stopped"):
+    if "cells" in site:
+        lines += _to_cells(name, site)
+    elif site.get("stopped"):
         lines.append(f'\t\trespond "{STOPPED}" 503')
     else:
         if site.get("max_body"):
             lines += ["\t\trequest_body {", f"\t\t\tmax_size {site['max_body']}", "\t\t}"]
         lines += _login(site)
         lines += [f"\t\t{line}" for one in statements if one["name"] not in beside_the_route for line in one["lines"]]
-        lines.append(f"\t\treverse_proxy {site['upstream']}")
+        lines += _proxy(site, "\t\t")
     return "\n".join([*lines, "\t}", "}", ""])
 
 
@@ -137,6 +155,62 @@ def without(text, taken):
     return "\n".join(lines) if left else None
 
 
+def server_name(name):
+    """
+    Return what a service is called between hosts, in certificates and requests; people never see it.
+    """
+    return f"{name}.{FLEET_DOMAIN}"
+
+
+def _fleet_url(name):
+    return f"https://{server_name(name)}:{FLEET_PORT}"
+
+
+def _cells_problems(site):
+    if not isinstance(site["cells"], list) or not all(_matches(CELL, one) for one in site["cells"]):
+        yield f"cells: {site['cells']!r} is not a list of IP addresses"
+    authorities = site.get("authorities")
+    if not isinstance(authorities, dict) or not all(_matches(FILE, path) for path in authorities):
+        yield f"authorities: {authorities!r} is not a mapping of files to fingerprints"
+
+
+def _to_cells(name, site):
+    """
+    To whichever of the cells answers, each known by its own authority and nothing else.
+
+    What one service's name in the request is, its certificate is for (Caddy wants both to agree), and the host that
+    the client asked for goes along, as to any proxy's upstream.
+    """
+    if not site["cells"]:
+        return [f'\t\trespond "{STOPPED}" 503']
+    urls = [f"https://{f'[{one}]' if ':' in one else one}:{FLEET_PORT}" for one in site["cells"]]
+    return [
+        # What the files of the authorities hold, so that another certificate is another configuration.
+        f"\t\tvars rick_infra_authorities {'-'.join(site['authorities'].values())}",
+        f"\t\treverse_proxy {' '.join(urls)} {{",
+        f"\t\t\theader_up Host {server_name(name)}",
+        "\t\t\tlb_try_duration 5s",
+        "\t\t\tfail_duration 10s",
+        "\t\t\ttransport http {",
+        f"\t\t\t\ttls_client_auth {' '.join(IDENTITY)}",
+        f"\t\t\t\ttls_server_name {server_name(name)}",
+        f"\t\t\t\ttls_trusted_ca_certs {' '.join(site['authorities'])}",
+        "\t\t\t}",
+        "\t\t}",
+    ]
+
+
+def _proxy(site, indent):
+    """To the service. Only edges get to a site behind them, by their keys: they are believed who their client is."""
+    if not site.get("behind_edge"):
+        return [f"{indent}reverse_proxy {site['upstream']}"]
+    return [
+        f"{indent}reverse_proxy {site['upstream']} {{",
+        f"{indent}\ttrusted_proxies 0.0.0.0/0 ::/0",
+        f"{indent}}}",
+    ]
+
+
 def _tls(tls, fingerprint):
     if tls == "internal":
         return ["\ttls internal"]
@@ -161,13 +235,13 @@ def _login(site):
                 f"\t\t\tnot vars_regexp {{http.request.uri}} {AMBIGUOUS}",
                 "\t\t}",
                 "\t\thandle @rick-infra-open {",
-                f"\t\t\treverse_proxy {site['upstream']}",
+                *_proxy(site, "\t\t\t"),
                 "\t\t}",
             ]
             if paths
             else []
         ),
-        f"\t\timport {site['login']}",
+        f"\t\timport {site['login']}{'-behind-edge' if site.get('behind_edge') else ''}",
     ]
 
 

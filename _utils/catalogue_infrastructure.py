@@ -134,8 +134,8 @@ CHOICES = {
 }
 
 
-# What else there is below ``rick``: the catalogue's.
-SERVICES = ("services", "services_errors", "only")
+# What else there is below ``rick``: the catalogue's, and what a master says of the fleet.
+SERVICES = ("services", "services_errors", "only", "fleet")
 
 
 def components():
@@ -171,6 +171,9 @@ def settings(component, pillar, grains):
         return _postgresql(checked, grains)
     if component == "valkey":
         return _valkey(checked, grains)
+    if component == "authentik" and "sso" not in _roles(_rick(pillar)):
+        # Of another host: that Authentik is not this one's to run.
+        return {**checked, "domain": None}
     return checked
 
 
@@ -182,6 +185,12 @@ def _rick(pillar):
             "overrides all of it (salt-call pillar.items shows what is there)"
         )
     return rick
+
+
+def _roles(rick):
+    """A host by itself may be everything; what a master says of one is the external pillar's, and of its form."""
+    fleet = rick.get("fleet")
+    return fleet.get("roles", []) if isinstance(fleet, dict) else ["cell", "sso"]
 
 
 def _unknown_sections(rick):

@@ -37,8 +37,9 @@ def resolve(entries, host, doubtful=None):
     host
         What is known of the host: ``postgresql`` and ``valkey`` as from
         ``catalogue.infrastructure``, ``ports`` (``{service: port}``, those that services have now) and, if that is
-        known, ``listening`` (the ports of whatever listens; no other service gets one of those) and ``sso`` (the
-        domain where users log in).
+        known, ``listening`` (the ports of whatever listens; no other service gets one of those), ``sso`` (the
+        domain where users log in), ``behind`` (whether edges show its sites) and ``client_secrets`` (the services whose
+        client secret comes from the master).
 
     doubtful
         ``{name: [paths]}``, as from ``catalogue_errors.judge``: a placeholder that may stand for what is
@@ -54,7 +55,8 @@ def resolve(entries, host, doubtful=None):
         found: list[str] = []
         if service["auth"] and not host.get("sso"):
             found.append(
-                "nobody can log in here: say rick:authentik:domain, and this host runs Authentik "
+                "nobody can log in here: say rick:authentik:domain, and this host (in a fleet: the one that fleet.yaml "
+                "calls sso) runs Authentik "
                 f"(rick:services:{name}:auth)"
             )
         _resolve_containers(entry, service, found, (doubtful or {}).get(name, ()))
@@ -78,7 +80,7 @@ def _service(name, entry, host, port):
     groups += ["valkey-clients"] if valkey and valkey["isolation"] == "prefix" else []
     site = entry["site"]
     health = entry["health"] or {}
-    auth = None if absent else _auth(name, entry, host.get("sso"))
+    auth = None if absent else login(name, entry, host.get("sso"))
     return {
         "name": name,
         "state": entry["state"],
@@ -97,7 +99,7 @@ def _service(name, entry, host, port):
         },
         "postgres": postgres,
         "valkey": valkey,
-        "secrets": _secrets(name, entry, postgres, valkey, auth),
+        "secrets": _secrets(name, entry, postgres, valkey, auth, host.get("client_secrets", ())),
         "port": port,
         "publish": entry["publish"],
         "health": {
@@ -111,6 +113,8 @@ def _service(name, entry, host, port):
             "health_path": health.get("path"),
             "stopped": entry["state"] == "stopped",
             "login": "login" if auth and auth["pattern"] == "forward_auth" else None,
+            # Who comes from outside sees the edge's certificate, not this host's.
+            **({"behind_edge": True, "tls": "internal"} if host.get("behind") else {}),
         },
         "auth": auth,
         "rollback": entry["rollback"],
@@ -161,8 +165,16 @@ def _valkey(name, asked, shared):
     }
 
 
-def _auth(name, entry, domain):
-    """What Authentik has of a service, and how it is reached; None if nobody logs in."""
+def login(name, entry, domain):
+    """
+    Return what Authentik has of a service, and how it is reached; None if nobody logs in.
+
+    name, entry
+        The service, and its entry, complete.
+
+    domain
+        Where its users log in.
+    """
     asked = entry["auth"]
     if asked is None or asked["pattern"] == "none":
         return None
@@ -193,7 +205,7 @@ def _owner(name, entry, volume):
     return only if isinstance(only, int) else name
 
 
-def _secrets(name, entry, postgres, valkey, auth):
+def _secrets(name, entry, postgres, valkey, auth, shared):
     found = []
     for own, about in entry["secrets"].items():
         source = {key: about[key] for key in ("pillar", "file") if about[key] is not None}
@@ -201,7 +213,8 @@ def _secrets(name, entry, postgres, valkey, auth):
         found.append({"name": f"{name}.{own}", **(source or {"generate": {**GENERATED, **given}})})
     for one in (postgres, valkey, auth):
         if one and one["secret"] and entry["state"] != "absent":
-            found.append({"name": one["secret"], "generate": GENERATED})
+            source = {"pillar": f"secrets:{name}:auth"} if one is auth and name in shared else {"generate": GENERATED}
+            found.append({"name": one["secret"], **source})
     return found
 
 

@@ -44,6 +44,8 @@ MOUNT = r"^/[^\x00-\x1f\x7f-\x9f\u2028\u2029:,\"'`$%\\]*[^\x00-\x20\x7f-\xa0\u20
 # As it stands in a URL and, unquoted, in a Caddyfile.
 URL_PATH = r"^/[A-Za-z0-9/._~!$&()*+,;=:@%?\[\]-]*$"
 CADDY_FILE = r"^/[^\x00-\x1f\x7f-\x9f\u2028\u2029\x22`{}\\]+$"
+# fleet_file.PATTERN
+HOSTS = r"^[A-Za-z0-9_.*?\[\]!-]+$"
 PART_NAME = r"^[a-z][a-z0-9-]{0,30}$"
 LINE = r"^[^\x00-\x1f\x7f]*$"
 TEXT = r"^[^\x00]*$"
@@ -80,6 +82,7 @@ FORMS = {
     MOUNT: "an absolute path without any of : , \" ' ` $ % \\, and without a space at its end",
     URL_PATH: "a path of a URL: ASCII without spaces, quotes, braces, # and \\; others are written as %20 and so on",
     CADDY_FILE: "the absolute path of a file, on one line without quotes, braces and \\",
+    HOSTS: "a pattern of minion ids, such as cell1 or cell*",
     PART_NAME: "a name: lower-case letters, digits and dashes, beginning with a letter, 31 at most",
     LINE: "one line of text",
     TEXT: "text without NUL characters",
@@ -640,6 +643,15 @@ class Entry(Container):
     needs: Annotated[list[str], BeforeValidator(_one_or_many), AfterValidator(_once_each)] = Field(
         [],
         description="Services that are healthy before this one starts: a list, or one name.",
+        json_schema_extra={"short": {"type": "string"}},
+    )
+    cells: Annotated[
+        list[Annotated[str, StringConstraints(pattern=HOSTS)]],
+        BeforeValidator(_one_or_many),
+        AfterValidator(_once_each),
+    ] = Field(
+        [],
+        description="In a fleet, required: the cells that run it, minion ids or patterns of them: a list, or one.",
         json_schema_extra={"short": {"type": "string"}},
     )
     uid: Annotated[int, Field(ge=100, le=60000)] | None = Field(None, description="Uid of the service's user.")

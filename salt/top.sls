@@ -1,11 +1,14 @@
-# What a host is: infrastructure first, then the facts barrier, then Authentik if the host has it, then the services
-# of its catalogue. Requisites tie them together.
+# What a host is, by its roles. A cell: infrastructure first, then the facts barrier, then Authentik if the host has it,
+# then the services of its catalogue. An edge: Caddy and the sites of others. Requisites tie them together.
+{%- set roles = salt["fleet.roles"]() %}
 base:
   '*':
-    - infra.podman
-    - infra.postgresql
-    - infra.valkey
-    - infra.caddy
-    - infra.facts
+    - role
+{%- if "cell" in roles %}
+    - infra
     - authentik
     - services
+{%- endif %}
+{%- if "edge" in roles %}
+    - edge
+{%- endif %}

@@ -8,6 +8,9 @@ include:
   - infra.caddy
   - services.valid
 
+{%- set authentik_is_here = sso.domain %}
+{%- set fleet = salt["fleet.view"]() %}
+
 {%- for service in salt["catalogue.services"]() if service.name == "authentik" and sso.domain %}
 {%- if service.state == "absent" %}
 {%- include "services/absent.jinja" %}
@@ -47,8 +50,18 @@ Authentik sends users to its domain:
 # Containers that speak to Authentik do so at its domain, by TLS.
 Containers know whom to trust:
   caddy.authorities_present:
-    - internal: {{ (sso.tls == "internal") | json }}
+    - internal: {{ (sso.tls == "internal" or fleet is not none) | json }}
     - require:
       - caddy: Service authentik has its site
 {%- endif %}
 {%- endfor %}
+
+{%- if fleet and fleet.sso %}
+
+# Authentik is on {{ fleet.sso.id }}. Containers here ask this host's Caddy, at Authentik's domain.
+Containers know whom to trust:
+  caddy.authorities_present:
+    - internal: true
+    - require:
+      - sls: infra.caddy
+{%- endif %}

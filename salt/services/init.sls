@@ -3,7 +3,8 @@
 # The states get their arguments when they run, from the resolved entry (salt-call catalogue.show NAME):
 # __slot__:salt:catalogue.part(NAME, PART). Nothing that an entry says can so be mistaken for YAML.
 {%- set services = salt["catalogue.services"]() | rejectattr("name", "equalto", "authentik") | list %}
-{%- set sso = salt["catalogue.infrastructure"]("authentik").domain %}
+{%- set authentik_is_here = salt["catalogue.infrastructure"]("authentik").domain %}
+{%- set logins = salt["fleet.logins"]() %}
 
 include:
   - infra.podman
@@ -36,12 +37,32 @@ include:
 {%- include "services/healthy.jinja" %}
 {%- endfor %}
 
-{%- if sso and services %}
+{%- for name, auth in logins.items() if auth %}
+
+# Service {{ name }} runs on another host, and its users log in here.
+Service {{ name }} shares its client secret:
+  secret.all_present:
+    - name: {{ name }}
+    - secrets: __slot__:salt:fleet.client_secret({{ name }})
+    - require:
+      - catalogue: The catalogue is valid
+      - sls: authentik
+
+Service {{ name }} has its login:
+  login.present:
+    - name: {{ name }}
+    - auth: __slot__:salt:fleet.login({{ name }})
+    - require:
+      - secret: Service {{ name }} shares its client secret
+{%- endfor %}
+
+{%- if authentik_is_here and (services or logins) %}
 
 # What Authentik still has of services that nobody logs in to any more.
 Other services have no login:
   login.absent:
-    - services: {{ services | rejectattr("auth") | map(attribute="name") | list | json }}
+    - services: {{ ((services | rejectattr("auth") | map(attribute="name") | list)
+        + (logins.items() | rejectattr(1) | map(attribute=0) | list)) | json }}
     - require:
       - catalogue: The catalogue is valid
       - facts: The facts are valid

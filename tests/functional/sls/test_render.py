@@ -11,7 +11,7 @@ from tree import TREE
 
 ALL = sorted(
     ".".join(path.relative_to(TREE / "salt").with_suffix("").parts).removesuffix(".init")
-    for folder in ("authentik", "infra", "services")
+    for folder in ("authentik", "edge", "infra", "services")
     for path in (TREE / "salt" / folder).rglob("*.sls")
 )
 EXAMPLES = {path.stem: path.read_text() for path in (TREE / "examples/services").glob("*.yaml")}

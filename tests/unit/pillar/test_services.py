@@ -7,11 +7,14 @@ import os
 
 import pytest
 import yaml
+from dunders import functions
 from hypothesis import given
 from hypothesis import strategies as st
 from tree import load
 
 services = load("pillar", "services")
+files = load("utils", "plain_files")
+services.__utils__ = functions("utils", "plain_files")
 
 
 @pytest.fixture
@@ -92,7 +95,7 @@ values = st.recursive(
 def test_what_is_quoted_arrives_as_it_is(data):
     # JSON is YAML, and quotes all text.
     text = json.dumps(data, ensure_ascii=False)
-    assert yaml.load(text, Loader=services._Loader) == data  # noqa: S506 - the loader that is tested
+    assert yaml.load(text, Loader=files._Loader) == data  # noqa: S506 - the loader that is tested
 
 
 @given(st.binary(max_size=60) | st.text(":-[]{}#&*!|>'\"%@`, \n\tab01~", max_size=40).map(str.encode))
@@ -169,10 +172,13 @@ def test_one_bad_file_hides_no_other(folder):
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("notes.yml", "/notes.yml: not read; if it is an entry, rename it to notes.yaml"),
-        ("notes.sls", "/notes.sls: not read; if it is an entry, rename it to notes.yaml"),
-        ("README", "/README: not read; entries are files NAME.yaml, move everything else elsewhere"),
-        ("notes.yaml.bak", "/notes.yaml.bak: not read; entries are files NAME.yaml, move everything else elsewhere"),
+        ("notes.yml", "/notes.yml: not read; if it is one of them, rename it to notes.yaml"),
+        ("notes.sls", "/notes.sls: not read; if it is one of them, rename it to notes.yaml"),
+        ("README", "/README: not read; only files NAME.yaml belong here, move everything else elsewhere"),
+        (
+            "notes.yaml.bak",
+            "/notes.yaml.bak: not read; only files NAME.yaml belong here, move everything else elsewhere",
+        ),
     ],
 )
 def test_a_stray_file_is_no_silent_miss(folder, name, told):
@@ -216,14 +222,14 @@ def test_a_folder_that_others_may_write_is_refused(folder):
 def test_a_file_of_somebody_else_is_refused(folder, monkeypatch):
     (folder / "notes.yaml").write_text("image: a:1\n")
     owner = folder.stat().st_uid
-    monkeypatch.setattr(services.os, "geteuid", lambda: owner + 1)
+    monkeypatch.setattr(files.os, "geteuid", lambda: owner + 1)
     status = os.stat_result((0o100644, 0, 0, 1, owner + 2, 0, 0, 0, 0, 0))
-    with pytest.raises(services._Unusable, match="give it to root: chown root: /x"):
-        services._check_owner("/x", status)
+    with pytest.raises(files._Unusable, match="give it to root: chown root: /x"):
+        files._check_owner("/x", status)
 
 
 def test_a_file_too_large_for_an_entry_is_refused(folder):
-    (folder / "notes.yaml").write_text("a: " + "x" * services.LARGEST)
+    (folder / "notes.yaml").write_text("a: " + "x" * files.LARGEST)
     assert "larger than 1024 KiB" in error(folder)
 
 

@@ -1,0 +1,174 @@
+"""
+What one host of a fleet may know: its own services, and of other hosts what it cannot work without.
+
+Pure functions of what the master knows. Whatever is not returned here reaches no minion.
+"""
+
+UNREADABLE = "{}: cannot be used, so no service of any cell changes; on the master, salt-run fleet.check says why"
+NO_ROLE = "no pattern in fleet.yaml matches this host's id, {}: add it there, or delete its key on the master"
+
+
+def view(host, fleet):
+    """
+    Return the part ``rick`` of a host's pillar: ``{"services", "services_errors", "fleet"}``.
+
+    host
+        Its minion id.
+
+    fleet
+        What the master knows: ``topology`` (as from ``fleet_file.topology``), ``hosts`` (ids whose keys are accepted),
+        ``entries`` (``{name: entry}``), ``unreadable`` (paths of files that cannot be used), ``drained`` (ids of
+        cells), ``domain`` (where users log in, None if nowhere), ``domain_tls`` (of its site) and ``published`` (a
+        function: what a host says of itself).
+        ``runs_on``, ``roles``, ``edges_of`` and ``cells_behind`` are the functions of ``fleet_file``.
+    """
+    roles = fleet["roles"](fleet["topology"], host)
+    about = {"id": host, "roles": roles, "drained": host in fleet["drained"]}
+    errors = [] if roles else [NO_ROLE.format(host)]
+    errors += [UNREADABLE.format(path) for path in fleet["unreadable"]]
+    services = {}
+    if "cell" in roles:
+        services = _services(host, fleet)
+        about |= _of_cell(host, services, fleet)
+    if "sso" in roles:
+        about |= _of_sso(host, fleet)
+    if "edge" in roles:
+        about |= _of_edge(host, fleet)
+    return {"services": services, "services_errors": errors, "fleet": about}
+
+
+def own_secrets(host, fleet):
+    """
+    Return the names of the services whose secrets a host gets: those that run there.
+
+    host, fleet
+        As for ``view``.
+    """
+    return sorted(name for name, entry in fleet["entries"].items() if _runs(entry, fleet, host))
+
+
+def shared_logins(host, fleet):
+    """
+    Return the names of the services whose client secret a host shares with another one.
+
+    host, fleet
+        As for ``view``. The host is where such a service runs, or where Authentik does.
+    """
+    sso = fleet["topology"]["sso"]
+    if not fleet["domain"]:
+        return []
+    return sorted(
+        name
+        for name, entry in fleet["entries"].items()
+        if _login(entry) and (host == sso or _runs(entry, fleet, host)) and _elsewhere(entry, fleet)
+    )
+
+
+def site_of(entry):
+    """
+    Return the site of an entry as far as others than its cell must know it, ``{"domains", "tls"}``, None without one.
+
+    entry
+        As its file says it.
+    """
+    site = entry.get("site")
+    site = {"domains": site} if isinstance(site, (str, list)) else site
+    if not isinstance(site, dict):
+        return None
+    domains = site.get("domains")
+    domains = [domains] if isinstance(domains, str) else domains
+    if not isinstance(domains, list) or not all(isinstance(one, str) for one in domains):
+        return None
+    return {"domains": domains, "tls": site.get("tls", "internal")}
+
+
+def _services(host, fleet):
+    """Its own entries. What they need on other hosts is waited for by a roll-out, not by this host."""
+    own = {name: entry for name, entry in fleet["entries"].items() if _runs(entry, fleet, host)}
+    elsewhere = fleet["entries"].keys() - own.keys()
+    found = {}
+    for name, entry in own.items():
+        told = {key: value for key, value in entry.items() if key != "cells"}
+        needs = told.get("needs")
+        needs = [needs] if isinstance(needs, str) else needs
+        if isinstance(needs, list):
+            told["needs"] = [one for one in needs if one not in elsewhere]
+        if host in fleet["drained"] and told.get("state", "present") == "present":
+            told["state"] = "stopped"
+        found[name] = told
+    return found
+
+
+def _of_cell(host, services, fleet):
+    """Whom its Caddy lets in for its sites, and where its users log in."""
+    topology = fleet["topology"]
+    edges = fleet["edges_of"](topology, fleet["hosts"], host)
+    certificates = {edge: fleet["published"](edge).get("certificate") for edge in edges}
+    sso = None
+    if fleet["domain"] and host != topology["sso"] and any(_login(entry) for entry in services.values()):
+        sso = {"domain": fleet["domain"], **_upstream(topology["sso"], fleet)}
+    return {"edges": certificates, "sso": sso}
+
+
+def _of_sso(host, fleet):
+    """Of services on other cells: what Authentik has to know, and which cell may ask for which domains."""
+    if not fleet["domain"]:
+        return {"logins": {}, "outposts": {}}
+    logins, outposts = {}, {}
+    for name, entry in sorted(fleet["entries"].items()):
+        if not _runs(entry, fleet, host):
+            logins[name] = {"auth": entry["auth"], "site": site_of(entry)} if _login(entry) else None
+        for cell in _cells(entry, fleet) if _login(entry) else []:
+            if cell != host:
+                outpost = outposts.setdefault(
+                    cell, {"certificate": fleet["published"](cell).get("certificate"), "domains": []}
+                )
+                outpost["domains"] = sorted({*outpost["domains"], *(site_of(entry) or {"domains": []})["domains"]})
+    return {"logins": logins, "outposts": outposts}
+
+
+def _of_edge(host, fleet):
+    """The sites of the cells behind it, and how to reach each."""
+    behind = fleet["cells_behind"](fleet["topology"], fleet["hosts"], host)
+    sites = {}
+    for name, entry in sorted(fleet["entries"].items()):
+        site = site_of(entry)
+        cells = [cell for cell in _cells(entry, fleet) if cell in behind]
+        if not site or not cells or entry.get("state", "present") == "absent":
+            continue
+        sites[name] = {**site, **_upstreams(cells, fleet)}
+    sso = fleet["topology"]["sso"]
+    if fleet["domain"] and sso in behind:
+        sites["authentik"] = {"domains": [fleet["domain"]], "tls": fleet["domain_tls"], **_upstreams([sso], fleet)}
+    return {"sites": sites}
+
+
+def _upstreams(cells, fleet):
+    awake = [cell for cell in cells if cell not in fleet["drained"]]
+    return {"upstreams": [_upstream(cell, fleet) for cell in awake]}
+
+
+def _upstream(host, fleet):
+    """``authority`` and ``address`` are None until the host has published them."""
+    facts = fleet["published"](host)
+    address = fleet["topology"]["addresses"].get(host) or facts.get("address")
+    return {"id": host, "address": address, "authority": facts.get("authority")}
+
+
+def _runs(entry, fleet, host):
+    return bool(fleet["runs_on"](entry, fleet["topology"], [host]))
+
+
+def _cells(entry, fleet):
+    return fleet["runs_on"](entry, fleet["topology"], fleet["hosts"])
+
+
+def _elsewhere(entry, fleet):
+    return any(cell != fleet["topology"]["sso"] for cell in _cells(entry, fleet))
+
+
+def _login(entry):
+    """Whether Authentik has anything of a service: also if its state is stopped, not if it is to be gone."""
+    auth = entry.get("auth")
+    pattern = auth.get("pattern") if isinstance(auth, dict) else auth
+    return pattern not in (None, False, "none") and entry.get("state", "present") != "absent"
