@@ -4,8 +4,13 @@ What one host of a fleet may know: its own services, and of other hosts what it 
 Pure functions of what the master knows. Whatever is not returned here reaches no minion.
 """
 
+from typing import Any
+
 UNREADABLE = "{}: cannot be used, so no service of any cell changes; on the master, salt-run fleet.check says why"
 NO_ROLE = "no pattern in fleet.yaml matches this host's id, {}: add it there, or delete its key on the master"
+
+# Of a host whose role makes it need nothing of others.
+NOTHING: dict[str, Any] = {"edges": {}, "sso": None, "logins": {}, "outposts": {}, "sites": {}}
 
 
 def view(host, fleet):
@@ -23,7 +28,7 @@ def view(host, fleet):
         ``runs_on``, ``roles``, ``edges_of`` and ``cells_behind`` are the functions of ``fleet_file``.
     """
     roles = fleet["roles"](fleet["topology"], host)
-    about = {"id": host, "roles": roles, "drained": host in fleet["drained"]}
+    about = {"id": host, "roles": roles, "drained": host in fleet["drained"], **NOTHING}
     errors = [] if roles else [NO_ROLE.format(host)]
     errors += [UNREADABLE.format(path) for path in fleet["unreadable"]]
     services = {}
@@ -113,7 +118,7 @@ def _of_cell(host, services, fleet):
 def _of_sso(host, fleet):
     """Of services on other cells: what Authentik has to know, and which cell may ask for which domains."""
     if not fleet["domain"]:
-        return {"logins": {}, "outposts": {}}
+        return {}
     logins, outposts = {}, {}
     for name, entry in sorted(fleet["entries"].items()):
         if not _runs(entry, fleet, host):

@@ -10,10 +10,12 @@ from types import SimpleNamespace
 
 import pytest
 import salt._logging
+import salt.cache
 import salt.config
 import salt.loader
 import salt.pillar
 from saltfactories.utils.functional import Loaders
+from tls_site import certificate
 from tree import TREE
 
 
@@ -99,4 +101,66 @@ def minion(loaders, tmp_path, monkeypatch):
         modules = salt.loader.minion_mods(opts, context=context, utils=utils)
         return SimpleNamespace(opts=opts, pillar=pillar, context=context, utils=utils, modules=modules)
 
+    return start
+
+
+@pytest.fixture
+def fleet(loaders, tmp_path, monkeypatch):
+    """
+    A function that returns a host of a fleet as ``minion`` does: ``fleet(id, files)``, as its master has it.
+
+    ``files`` are the texts of the master's files by their names. ``grains``, and ``override`` for its pillar, are the
+    host's own to say. What the hosts publish is in ``fleet.published``; ``fleet.key`` and ``fleet.drained`` are where
+    the master keeps its key, and its marks of drained cells.
+    """
+    folder, state = tmp_path / "site", tmp_path / "master"
+    folder.mkdir(mode=0o700)
+
+    def start(host, files, grains=(), override=None):
+        shutil.rmtree(folder)
+        for name, text in files.items():
+            file = folder / name
+            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            file.write_text(text)
+        opts = copy.deepcopy(loaders.opts)
+        opts.update(
+            id=host,
+            cachedir=str(tmp_path / "cache"),
+            pki_dir=str(tmp_path / "pki"),
+            pillar_roots={"base": [str(TREE / "pillar"), str(folder / "pillar")]},
+            ext_pillar=[{"fleet": str(folder)}],
+        )
+        accepted = tmp_path / "pki/minions"
+        accepted.mkdir(parents=True, exist_ok=True)
+        for one in start.hosts:
+            (accepted / one).write_text("a public key")
+        for one, said in start.published.items():
+            salt.cache.factory(opts).store("mine", one, {"fleet.published": said})
+        opts["grains"] = {**loaders.grains, "oscodename": "trixie", "mem_total": 3900, **dict(grains)}
+        pillars = salt.loader.pillars
+
+        def moved(*arguments, **options):
+            loader = pillars(*arguments, **options)
+            there = loader["fleet"].func.__globals__
+            monkeypatch.setitem(there, "KEY", str(start.key))
+            monkeypatch.setitem(there, "DRAINED", str(start.drained))
+            return loader
+
+        with monkeypatch.context() as patch:
+            patch.setattr(salt.loader, "pillars", moved)
+            pillar = salt.pillar.Pillar(opts, opts["grains"], host, "base", pillar_override=override).compile_pillar()
+        opts["pillar"] = pillar
+        context = {}
+        utils = salt.loader.utils(opts, context=context)
+        monkeypatch.setitem(utils["catalogue_cache.load"].__globals__, "FILE", str(tmp_path / "state/catalogue.json"))
+        modules = salt.loader.minion_mods(opts, context=context, utils=utils)
+        return SimpleNamespace(opts=opts, pillar=pillar, context=context, utils=utils, modules=modules)
+
+    start.hosts = ["cell1", "cell2", "cell3", "edge1", "stranger"]
+    pem = certificate(tmp_path / "certificate.pem", "test").read_text()
+    start.published = {
+        host: {"address": f"192.0.2.{number}", "certificate": pem, "authority": pem}
+        for number, host in enumerate(start.hosts, 1)
+    }
+    start.key, start.drained = state / "fleet.key", state / "drained"
     return start

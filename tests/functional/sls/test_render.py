@@ -46,8 +46,29 @@ SITES = {
     ),
 }
 RELEASES = ("trixie", "forky")
+# Hosts of a fleet, each with the files of its master.
+FLEET = {
+    "fleet.yaml": "cells: ['cell*']\nedges: {'edge*': ['cell*']}\nsso: cell1\n",
+    "hosts/cell1.yaml": "authentik: {domain: auth.example.test}\n",
+    **{
+        f"services/{name}.yaml": f"{text}\ncells: [cell1, cell2]\n"
+        for name, text in EXAMPLES.items()
+        if name != "board"
+    },
+    "services/board.yaml": f"{EXAMPLES['board']}\ncells: cell2\n",
+    "services/off.yaml": "{image: 'a:1', state: stopped, cells: cell2}",
+    "services/gone.yaml": "{state: absent, data: archive, cells: cell2}",
+}
+MEMBERS = ("cell1", "cell2", "edge1")
 # What the state compiler takes out before the function is called.
 COMPILERS = {*salt.state.STATE_INTERNAL_KEYWORDS, "name", "state", "fun", "order", "__env__", "__id__", "__sls__"}
+
+
+@pytest.fixture(params=[*SITES, *MEMBERS])
+def host(request, minion, fleet):
+    """A host by itself, with each of the sites, and each of a fleet."""
+    name = request.param
+    return minion("trixie", *SITES[name]) if name in SITES else fleet(name, FLEET)
 
 
 def lowstate(host):
@@ -85,10 +106,7 @@ def test_the_highstate_renders(minion, release, site):
         assert any(name in state.split() for state in high), f"nothing is done for service {name}"
 
 
-@pytest.mark.parametrize("release", RELEASES)
-@pytest.mark.parametrize("site", SITES.values(), ids=SITES)
-def test_states_exist_and_take_their_arguments(minion, release, site):
-    host = minion(release, *site)
+def test_states_exist_and_take_their_arguments(host):
     states = salt.loader.states(host.opts, host.modules, host.utils, salt.loader.serializers(host.opts))
     problems = []
     for chunk in lowstate(host):
@@ -104,22 +122,20 @@ def test_states_exist_and_take_their_arguments(minion, release, site):
     assert problems == []
 
 
-def test_slots_name_functions_that_are_there(minion):
+def test_slots_name_functions_that_are_there(host):
     """One that is not would be passed on as text, and the state would succeed with it."""
-    host = minion("trixie", *SITES["everything"])
     slots = {
         value.removeprefix("__slot__:salt:").partition("(")[0]
         for chunk in lowstate(host)
         for value in chunk.values()
         if isinstance(value, str) and value.startswith("__slot__")
     }
-    assert "catalogue.part" in slots
+    assert slots & {"catalogue.part", "fleet.site"} or not host.pillar["rick"]["services"]
     assert [slot for slot in slots if slot not in host.modules] == []
 
 
-@pytest.mark.parametrize("site", SITES.values(), ids=SITES)
-def test_requisites_point_at_states_that_are_there(minion, site):
-    chunks = lowstate(minion("trixie", *site))
+def test_requisites_point_at_states_that_are_there(host):
+    chunks = lowstate(host)
     there = {(chunk["state"], chunk[key]) for chunk in chunks for key in ("__id__", "name")}
     there |= {("sls", chunk["__sls__"]) for chunk in chunks}
     missing = [
@@ -183,3 +199,25 @@ def test_only_the_services_that_are_asked_for_are_applied(minion):
     ids = [chunk["__id__"] for chunk in lowstate(host) if chunk["__sls__"] == "services"]
     assert any("hello" in one for one in ids)
     assert not any("notes" in one or "queue" in one for one in ids)
+
+
+def functions(fleet, name, **files):
+    return {
+        f"{chunk['state']}.{chunk['fun']}"
+        for chunk in lowstate(fleet(name, {**FLEET, **files}))
+        if not chunk["state"].startswith("x509")
+    }
+
+
+def test_an_edge_is_caddy_and_nothing_else(fleet):
+    allowed = {"fleet", "debian_packages", "file", "caddy", "daemon"}
+    assert {one.partition(".")[0] for one in functions(fleet, "edge1")} == allowed
+
+
+def test_what_authentik_has_is_seen_to_on_its_own_host(fleet):
+    assert "login.present" in functions(fleet, "cell1")
+    assert not {"login.present", "login.absent", "authentik.ready"} & functions(fleet, "cell2")
+
+
+def test_a_host_without_a_role_is_told_so_and_nothing_is_done(fleet):
+    assert functions(fleet, "stranger") == {"fleet.role_present"}
