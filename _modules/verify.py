@@ -32,15 +32,15 @@ def host():
         salt-call verify.host
         salt-call verify.host --out=json
     """
-    doors = _doors()
-    checks = [_check("facts equal the system", _facts)]
-    checks += [_active(door["unit"]) for door in doors]
-    checks += [__salt__["verify_sockets.no_tcp"](door["title"], door["unit"]) for door in doors]
-    for door in doors:
-        checks += __salt__["verify_sockets.door"](door)
-    checks += [_active("caddy.service"), _check("the catalogue is valid", _catalogue)]
-    for one in __salt__["catalogue.services"]():
-        checks += __salt__["verify_service.checks"](one, doors)
+    roles = __salt__["fleet.roles"]()
+    checks = [] if roles else [_check("this host has a role", _role)]
+    if "cell" in roles:
+        checks += _cell()
+    if "sso" in roles:
+        logins = __salt__["fleet.logins"]().items()
+        checks += [one for name, auth in logins if auth for one in __salt__["verify_login.of_authentik"](name, auth)]
+    if "edge" in roles:
+        checks += __salt__["verify_edge.checks"]()
     return _table(checks)
 
 
@@ -115,6 +115,19 @@ def access():
     return _table(__salt__["verify_access.checks"](services))
 
 
+def _cell():
+    doors = _doors()
+    checks = [_check("facts equal the system", _facts)]
+    checks += [_active(door["unit"]) for door in doors]
+    checks += [__salt__["verify_sockets.no_tcp"](door["title"], door["unit"]) for door in doors]
+    for door in doors:
+        checks += __salt__["verify_sockets.door"](door)
+    checks += [_active("caddy.service"), _check("the catalogue is valid", _catalogue)]
+    for one in __salt__["catalogue.services"]():
+        checks += __salt__["verify_service.checks"](one, doors)
+    return checks
+
+
 def _table(checks):
     passed = all(check["passed"] for check in checks)
     if not passed:
@@ -134,6 +147,10 @@ def _doors():
 
 def _check(name, judge, *arguments):
     return __salt__["verify_service.check"](name, judge, *arguments)
+
+
+def _role():
+    return "; ".join(__salt__["fleet.problems"]()), ""
 
 
 def _facts():

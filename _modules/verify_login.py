@@ -31,18 +31,37 @@ def checks(service):
     if not auth or service["state"] != "present":
         return []
     name = service["name"]
-    found = [_check(f"{name}: Authentik has what its entry says", _objects, name, auth)]
+    found = [] if _elsewhere() else of_authentik(name, auth)
     if auth["pattern"] == "forward_auth":
         return [*found, *_behind_the_proxy(service, auth)]
     found.append(_check(f"{name}: its discovery document can be read", _discovery, name, auth))
-    found.append(_check(f"{name}: who is in none of its groups is refused", _outsider, name))
     if auth["pattern"] == "oauth2":
         found.append(_check(f"{name}: nobody is sent elsewhere after a login", _redirect, name, auth))
     found += [
         _check(f"{name}: {client} gets a token, which nobody else can read", _token, name, auth, client)
-        for client in auth["clients"]
+        for client in ([] if _elsewhere() else auth["clients"])
     ]
     return found
+
+
+def of_authentik(name, auth):
+    """
+    Return the checks of what Authentik on this host has of a service, wherever that runs.
+
+    name, auth
+        The service, and its resolved ``auth``.
+
+    CLI Example: none, it takes a resolved login: see verify.host.
+    """
+    return [
+        _check(f"{name}: Authentik has what its entry says", _objects, name, auth),
+        _check(f"{name}: who is in none of its groups is refused", _outsider, name),
+    ]
+
+
+def _elsewhere():
+    """Whether Authentik runs on another host, which checks what it has."""
+    return bool((__salt__["fleet.view"]() or {}).get("sso"))
 
 
 def _check(name, judge, *arguments):
@@ -59,17 +78,25 @@ def _behind_the_proxy(service, auth):
         _check(f"{name}: its site is as its entry says, and runs", _site, service),
         _check(f"{name}: the login at its site answers", _ping, site),
         *(_check(f"{site}{path} is open", _open, site + path, auth) for path in paths),
-        _check(f"{name}: who is in none of its groups is refused", _outsider, name),
     ]
 
 
 def _visitor():
     """Somebody who trusts what this host's sites show: its own authority, and certificates from elsewhere."""
-    kinds = [one["site"]["tls"] for one in __salt__["catalogue.services"]() if one["site"]]
+    shown = [one for one in __salt__["catalogue.services"]() if one["site"]]
+    kinds = [one["site"]["tls"] for one in shown]
     trusted = [__utils__["textfile.read"](tls["certificate"]) for tls in kinds if isinstance(tls, dict)]
-    if "internal" in kinds:
+    if "internal" in kinds or _elsewhere():
         trusted.append(__salt__["caddy.root_certificate"]())
-    return __utils__["site_visit.visitor"]([one for one in trusted if one])
+    port = __utils__["caddy_site.fleet_port"]()
+    behind = {
+        domain: (port, __utils__["caddy_site.server_name"](one["name"]))
+        for one in shown
+        if one["site"].get("behind_edge")
+        for domain in one["site"]["domains"]
+    }
+    identity = __utils__["caddy_site.identity"]() if behind else None
+    return __utils__["site_visit.visitor"]([one for one in trusted if one], behind=behind, identity=identity)
 
 
 def _objects(name, auth):
@@ -78,6 +105,10 @@ def _objects(name, auth):
 
 
 def _login_page(url, auth):
+    if _elsewhere():
+        answer = _visitor().follow(url, until=f"{auth['url']}/")
+        sent = answer.location and _is_of(answer.location, auth["url"])
+        return None if sent else f"ends at {answer.url} with {answer.status}", auth["url"]
     end = _visitor().follow(url)
     place = urlsplit(end.url)
     if f"{place.scheme}://{place.netloc}" != auth["url"] or not place.path.startswith("/if/flow/"):

@@ -193,7 +193,10 @@ def _site(service):
         return []
     # A wildcard answers for any name below it.
     names = [domain.replace("*.", "verify.", 1) for domain in service["site"]["domains"]]
-    return [check(f"https://{domain} is {service['name']}'s site", _https, service, domain) for domain in names]
+    found = [check(f"https://{domain} is {service['name']}'s site", _https, service, domain) for domain in names]
+    if service["site"].get("behind_edge"):
+        found.append(check(f"{service['name']}: nobody but an edge gets to its site", _stranger, service))
+    return found
 
 
 def _nothing_runs(service):
@@ -298,6 +301,24 @@ def _http(url):
     return None if 200 <= status < 400 else f"HTTP {status}", f"HTTP {status}"
 
 
+def _between_hosts(service):
+    """Where an edge finds a site of this host: the address as the edge calls it, and where that is from here."""
+    port = __utils__["caddy_site.fleet_port"]()
+    return f"https://{__utils__['caddy_site.server_name'](service['name'])}", (HTTPS[0], port)
+
+
+def _stranger(service):
+    """Without a key that this host knows, there is no answer to any request."""
+    context = ssl.create_default_context()
+    context.load_verify_locations(cadata=__salt__["caddy.root_certificate"]())
+    url, address = _between_hosts(service)
+    try:
+        status = __utils__["http_answer.status"](url, HTTP_TIMEOUT, address, context)
+    except CommandExecutionError as error:
+        return None, str(error)
+    return f"HTTP {status} for somebody without a key", ""
+
+
 def _https(service, domain):
     """Ask Caddy on this host for the site, as a browser would that trusts its authority."""
     site = service["site"]
@@ -310,7 +331,13 @@ def _https(service, domain):
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         context.load_verify_locations(cafile=site["tls"]["certificate"])
     path = site["health_path"] or "/"
-    status = __utils__["http_answer.status"](f"https://{domain}{path}", HTTP_TIMEOUT, HTTPS, context)
+    if site.get("behind_edge"):
+        context.load_cert_chain(*__utils__["caddy_site.identity"]())
+        url, address = _between_hosts(service)
+        headers = {"X-Forwarded-Host": domain}
+        status = __utils__["http_answer.status"](url + path, HTTP_TIMEOUT, address, context, headers)
+    else:
+        status = __utils__["http_answer.status"](f"https://{domain}{path}", HTTP_TIMEOUT, HTTPS, context)
     if site["stopped"]:
         return None if status == http.HTTPStatus.SERVICE_UNAVAILABLE else f"HTTP {status}, not 503", ""
     wrong = status >= http.HTTPStatus.INTERNAL_SERVER_ERROR

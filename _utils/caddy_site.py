@@ -7,12 +7,14 @@ import re
 from salt.exceptions import SaltInvocationError
 
 OWNER = "# rick-infra service "
+SHOWN_AS = "# edges show it as "
 NAME = re.compile(r"[a-z][a-z0-9-]*")
 DOMAIN = re.compile(r"(\*\.)?[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
 # Where a cell speaks to its edges, and one host to another for logins, and what a service is called there.
 FLEET_PORT = 8443
 FLEET_DOMAIN = "rick-infra.internal"
 IDENTITY = ("/etc/caddy/identity/certificate.pem", "/etc/caddy/identity/key.pem")
+DIGEST = re.compile(r"[0-9a-f]+")
 CELL = re.compile(r"[0-9a-fA-F:.]+")
 UPSTREAM = re.compile(r"(127\.0\.0\.1|\[::1\]):[1-9][0-9]{0,4}")
 SIZE = re.compile(r"[1-9][0-9]*([kKMG]i?B)?")
@@ -57,6 +59,8 @@ def check(name, site):
         problems.append("domains: at least one is needed, in a list")
     else:
         problems += [f"domains: {one!r} is no domain" for one in domains if not _matches(DOMAIN, one)]
+    if not isinstance(site.get("behind_edge", False), bool):
+        problems.append(f"behind_edge: {site['behind_edge']!r} is neither true nor false")
     if "cells" in site:
         problems += _cells_problems(site)
     elif not _matches(UPSTREAM, site.get("upstream")):
@@ -98,20 +102,14 @@ def text(name, site, statements, fingerprint, beside_the_route):
     beside_the_route
         Names of the directives that do not belong into a route.
     """
-    behind = site.get("behind_edge")
     lines = [
         f"{OWNER}{name}: written by Salt from its entry; the next run undoes what is changed here.",
-        f"{_fleet_url(name) if behind else ', '.join(site['domains'])} {{",
-        *(
-            ["\ttls internal {", "\t\timport edges", "\t}"]
-            if behind
-            else _tls(site.get("tls", "internal"), fingerprint)
-        ),
+        *_heading(name, site, fingerprint),
         "\timport access-log",
         *[f"\t{line}" for one in statements if one["name"] in beside_the_route for line in one["lines"]],
         # In a route things happen in the order in which they are written.
         "\troute {",
-        *(["\t\trequest_header Host {header.X-Forwarded-Host}"] if behind else []),
+        *(["\t\trequest_header Host {header.X-Forwarded-Host}"] if site.get("behind_edge") else []),
         "\t\timport without-identity",
     ]
     if "cells" in site:
@@ -140,9 +138,9 @@ def domains(text):
     Return the domains of a file of ours, as the file has them; an empty list if there are none.
     """
     lines = text.splitlines()
-    if owner(text) is None or len(lines) < 2 or not lines[1].endswith(" {"):
+    if owner(text) is None or len(lines) < 2 or (not lines[1].startswith(SHOWN_AS) and not lines[1].endswith(" {")):
         return []
-    return lines[1].removesuffix(" {").split(", ")
+    return lines[1].removeprefix(SHOWN_AS).removesuffix(" {").split(", ")
 
 
 def without(text, taken):
@@ -151,7 +149,8 @@ def without(text, taken):
     """
     left = [domain for domain in domains(text) if domain not in taken]
     lines = text.split("\n")
-    lines[1] = f"{', '.join(left)} {{"
+    behind = lines[1].startswith(SHOWN_AS)
+    lines[1] = f"{SHOWN_AS}{', '.join(left)}" if behind else f"{', '.join(left)} {{"
     return "\n".join(lines) if left else None
 
 
@@ -162,15 +161,36 @@ def server_name(name):
     return f"{name}.{FLEET_DOMAIN}"
 
 
-def _fleet_url(name):
-    return f"https://{server_name(name)}:{FLEET_PORT}"
+def fleet_port():
+    """
+    Return the port at which hosts of a fleet speak to each other.
+    """
+    return FLEET_PORT
+
+
+def identity():
+    """
+    Return the files of the certificate and the key by which this host is known to others.
+    """
+    return IDENTITY
+
+
+def _heading(name, site, fingerprint):
+    """Where it is found, and by which certificates both sides know each other."""
+    domains = ", ".join(site["domains"])
+    if not site.get("behind_edge"):
+        return [f"{domains} {{", *_tls(site.get("tls", "internal"), fingerprint)]
+    url = f"https://{server_name(name)}:{FLEET_PORT}"
+    return [f"{SHOWN_AS}{domains}", f"{url} {{", "\ttls internal {", "\t\timport edges", "\t}"]
 
 
 def _cells_problems(site):
     if not isinstance(site["cells"], list) or not all(_matches(CELL, one) for one in site["cells"]):
         yield f"cells: {site['cells']!r} is not a list of IP addresses"
     authorities = site.get("authorities")
-    if not isinstance(authorities, dict) or not all(_matches(FILE, path) for path in authorities):
+    if not isinstance(authorities, dict) or not all(
+        _matches(FILE, path) and _matches(DIGEST, one) for path, one in authorities.items()
+    ):
         yield f"authorities: {authorities!r} is not a mapping of files to fingerprints"
 
 

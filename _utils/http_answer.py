@@ -19,7 +19,7 @@ _INTERIM = re.compile(rb"\AHTTP/1\.[01] 1\d\d.*?\r?\n\r?\n", re.DOTALL)
 _STATUS = re.compile(rb"HTTP/1\.[01] ([2-5]\d\d)[ \r\n]")
 
 
-def status(url, timeout=TIMEOUT, address=None, context=None):
+def status(url, timeout=TIMEOUT, address=None, context=None, headers=None):
     """
     Return the status of the answer to a GET, a number.
 
@@ -35,13 +35,18 @@ def status(url, timeout=TIMEOUT, address=None, context=None):
     context
         An ``ssl.SSLContext``, for TLS with the host of the URL as the server's name.
 
+    headers
+        Further ones, a mapping.
+
     Raises CommandExecutionError with the reason if there is no answer.
     """
     place = urlsplit(url)
     path = f"{place.path or '/'}{'?' + place.query if place.query else ''}"
+    further = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
     request = (
         f"GET {quote(path, safe=string.punctuation, errors='replace')} HTTP/1.1\r\n"
-        f"Host: {place.netloc}\r\nConnection: close\r\nUser-Agent: rick-infra\r\n\r\n"
+        f"Host: {place.netloc}\r\nConnection: close\r\nUser-Agent: rick-infra\r\n"
+        f"{further}\r\n"
     )
     deadline = time.monotonic() + timeout
     try:

@@ -49,7 +49,7 @@ class Answer(NamedTuple):
             raise CommandExecutionError(f"{self.url} answers {self.status} with no JSON") from None
 
 
-def visitor(trusted=(), address=CADDY, timeout=TIMEOUT):
+def visitor(trusted=(), address=CADDY, timeout=TIMEOUT, behind=None, identity=None):
     """
     Return a Visitor without cookies; nothing is asked yet.
 
@@ -61,8 +61,14 @@ def visitor(trusted=(), address=CADDY, timeout=TIMEOUT):
 
     timeout
         Seconds for one answer.
+
+    behind
+        ``{domain: (port, name)}``: sites that edges show, asked as an edge does, at their port and by that name.
+
+    identity
+        Files of the certificate and the key that those sites want to see.
     """
-    return Visitor(trusted, address, timeout)
+    return Visitor(trusted, address, timeout, behind, identity)
 
 
 class Visitor:
@@ -70,7 +76,7 @@ class Visitor:
     Somebody who visits sites. All methods raise CommandExecutionError if nobody answers.
     """
 
-    def __init__(self, trusted, address, timeout):
+    def __init__(self, trusted, address, timeout, behind=None, identity=None):
         import ssl
 
         import urllib3  # what does not need it should not pay for it
@@ -79,7 +85,9 @@ class Visitor:
         self._context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # a site's own certificate is enough
         for certificate in trusted:
             self._context.load_verify_locations(cadata=certificate)
-        self._address, self._timeout = address, timeout
+        if identity:
+            self._context.load_cert_chain(*identity)
+        self._address, self._timeout, self._behind = address, timeout, behind or {}
         self._pool, self._error = urllib3.HTTPSConnectionPool, urllib3.exceptions.HTTPError
         self._cookies: dict[str, dict[str, str]] = {}
 
@@ -100,7 +108,10 @@ class Visitor:
 
         place = urlsplit(url)
         sent = HTTPHeaderDict(headers or ())
-        sent["Host"] = place.netloc
+        port, name = self._behind.get(place.hostname, (self._address[1], place.hostname))
+        sent["Host"] = name if name != place.hostname else place.netloc
+        if name != place.hostname:
+            sent["X-Forwarded-Host"] = place.netloc
         sent["User-Agent"] = "rick-infra"
         if self._cookies.get(place.netloc):
             sent["Cookie"] = "; ".join(f"{name}={value}" for name, value in self._cookies[place.netloc].items())
@@ -113,9 +124,9 @@ class Visitor:
             # One connection for each: the name in TLS is the site's.
             with self._pool(
                 self._address[0],
-                self._address[1],
-                server_hostname=place.hostname,
-                assert_hostname=place.hostname,
+                port,
+                server_hostname=name,
+                assert_hostname=name,
                 ssl_context=self._context,
                 timeout=self._timeout,
                 retries=False,
@@ -136,12 +147,17 @@ class Visitor:
         location = answer.headers.get("Location")
         return Answer(url, answer.status, location and urljoin(url, location), text)
 
-    def follow(self, url):
+    def follow(self, url, until=None):
         """
         Return the Answer where a visit ends, redirects followed.
+
+        until
+            What the address of a redirect begins with that is not followed any more.
         """
         for _ in range(HOPS):
             answer = self.ask(url)
+            if until and answer.location and answer.location.startswith(until):
+                return answer
             if not answer.location or not 300 <= answer.status < 400:
                 return answer
             url = answer.location

@@ -87,6 +87,7 @@ class Host:
     """A sound host whose protections can be taken away one by one."""
 
     def __init__(self, url):
+        self.roles, self.logins = ["cell", "sso"], {}
         self.services = [{**SERVICE, "account": {**SERVICE["account"]}, "health": {"url": url}}]
         self.mistakes = []
         self.facts = []
@@ -167,6 +168,11 @@ class Host:
             "postgresql.query_as": lambda user, query, database, role, secret_file: self.rows,
             "secret.path": lambda name: f"/var/lib/rick-infra/secrets/{name}",
             "verify_login.checks": lambda service: [],
+            "verify_login.of_authentik": lambda name, auth: [{"name": name, "passed": True, "detail": str(auth)}],
+            "verify_edge.checks": lambda: [{"name": "edge", "passed": True, "detail": ""}],
+            "fleet.roles": lambda: self.roles,
+            "fleet.problems": lambda: ["the master gives this host no role"],
+            "fleet.logins": lambda: self.logins,
             "valkey.round_trip": lambda user, secret_file, key, socket: True,
             "verify_service.check": verify_service.check,
             "verify_service.checks": verify_service.checks,
@@ -585,6 +591,28 @@ def test_a_valkey_of_its_own_that_listens_on_tcp(own_valkey):
 def private(host):
     host.services[0]["private_sockets"] = [{"target": PG, "user": "notes", "group": "postgres-clients"}]
     return host
+
+
+@pytest.mark.parametrize(
+    ("roles", "names"),
+    [
+        ([], {"this host has a role"}),
+        (["edge"], {"edge"}),
+    ],
+)
+def test_what_is_checked_follows_from_the_hosts_roles(host, roles, names):
+    host.roles = roles
+    result = verify.host()
+    assert {one["name"] for one in result["checks"]} == names
+    assert result["passed"] == bool(roles)
+
+
+def test_logins_of_services_elsewhere_are_checked_where_authentik_is(host):
+    host.logins = {"elsewhere": {"pattern": "api"}, "open": None}
+    assert "elsewhere" in {one["name"] for one in verify.host()["checks"]}
+    assert "open" not in {one["name"] for one in verify.host()["checks"]}
+    host.roles = ["cell"]
+    assert "elsewhere" not in {one["name"] for one in verify.host()["checks"]}
 
 
 def test_a_private_socket_is_a_door_as_well(private):

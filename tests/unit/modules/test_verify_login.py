@@ -5,6 +5,7 @@ What the verification of a login takes for right, and what it tells of each thin
 from types import SimpleNamespace
 
 import pytest
+from dunders import functions
 from tree import load
 
 verify_login = load("modules", "verify_login")
@@ -64,6 +65,7 @@ class Host:
         self.differs, self.site_differs, self.current = {}, {}, True
         self.files = {"board.auth": "right\n", "authentik-board-reporter": "password\n"}
         self.sent, self.trusted = [], None
+        self.fleet = None
         self.services = [{"site": {"tls": "internal"}}, {"site": None}]
 
     def ask(self, url, headers=None, form=None, basic=None):
@@ -75,8 +77,10 @@ class Host:
             return site_visit.Answer(url, *self.redirect)
         return site_visit.Answer(url, *self.pages[url])
 
-    def follow(self, url):
+    def follow(self, url, until=None):
         answer = self.ask(url)
+        if until and answer.location and answer.location.startswith(until):
+            return answer
         return self.follow(answer.location) if answer.location else answer
 
 
@@ -93,15 +97,17 @@ def host(monkeypatch):
         "login.differences": lambda *_: found.differs,
         "authentik.objects": lambda: SimpleNamespace(needed=lambda: api),
         "secret.path": lambda name: name,
+        "fleet.view": lambda: found.fleet,
     }
 
-    def visitor(trusted):
-        found.trusted = trusted
+    def visitor(trusted, behind, identity):
+        found.trusted, found.behind, found.identity = trusted, behind, identity
         return found
 
     utils = {
         "site_visit.visitor": visitor,
         "textfile.read": lambda path: f"PEM of {path}",
+        **functions("utils", "caddy_site"),
         "secret_files.read": lambda path: found.files.get(path),
     }
     monkeypatch.setattr(verify_login, "__salt__", salt, raising=False)
@@ -220,3 +226,28 @@ def test_what_sites_show_is_trusted(host):
     host.services.append({"site": {"tls": "internal"}})
     assert failed("forward_auth") == {}
     assert host.trusted == ["PEM of /etc/caddy/own.pem", "PEM"]
+
+
+@pytest.mark.parametrize("pattern", ["forward_auth", "oauth2", "api"])
+def test_what_authentik_has_on_another_host_is_not_asked_for_here(host, pattern):
+    host.fleet = {"sso": {"id": "cell1", "domain": "auth.example.test"}}
+    host.differs, host.access, host.files = {"group": {}}, None, {}
+    assert failed(pattern) == {}
+    assert host.trusted == ["PEM"]
+
+
+def test_of_a_login_on_another_host_the_way_there_is_followed_and_no_further(host):
+    host.fleet = {"sso": {"id": "cell1"}}
+    del host.pages[LOGIN]
+    assert failed("forward_auth") == {}
+    host.pages[CLOSED] = (200, None, "come in")
+    assert "https://board.example.test sends visitors to the login" in failed("forward_auth")
+
+
+def test_a_site_behind_edges_is_asked_as_an_edge_asks(host):
+    host.services = [
+        {"name": "board", "site": {"tls": "internal", "behind_edge": True, "domains": ["board.example.test"]}}
+    ]
+    assert failed("forward_auth") == {}
+    assert host.behind == {"board.example.test": (8443, "board.rick-infra.internal")}
+    assert host.identity == ("/etc/caddy/identity/certificate.pem", "/etc/caddy/identity/key.pem")

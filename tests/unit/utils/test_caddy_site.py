@@ -163,7 +163,106 @@ def test_any_site_is_refused_or_stays_within_its_block(site):
         return
     lines = made.splitlines()
     assert caddy_site.domains(made) == site["domains"]
-    assert [line for line in lines[1:] if line and not line.startswith("\t")] == [lines[1], "}"]
+    heading = lines[1:3] if site.get("behind_edge") else lines[1:2]
+    assert [line for line in lines[1:] if line and not line.startswith("\t")] == [*heading, "}"]
+
+
+def test_a_site_behind_edges_is_open_to_them_alone_and_sees_what_they_say_of_the_client():
+    assert text(behind_edge=True, health_path="/health", login="login") == (
+        "# rick-infra service notes: written by Salt from its entry; the next run undoes what is changed here.\n"
+        "# edges show it as notes.example.org, www.notes.example.org\n"
+        f"""\
+https://notes.rick-infra.internal:8443 {{
+	tls internal {{
+		import edges
+	}}
+	import access-log
+	route {{
+		request_header Host {{header.X-Forwarded-Host}}
+		import without-identity
+		@rick-infra-elsewhere not host notes.example.org
+		redir @rick-infra-elsewhere https://notes.example.org{{uri}} 308
+		@rick-infra-open {{
+			path /health
+			not vars_regexp {{http.request.uri}} {caddy_site.AMBIGUOUS}
+		}}
+		handle @rick-infra-open {{
+			reverse_proxy 127.0.0.1:20123 {{
+				trusted_proxies 0.0.0.0/0 ::/0
+			}}
+		}}
+		import login-behind-edge
+		reverse_proxy 127.0.0.1:20123 {{
+			trusted_proxies 0.0.0.0/0 ::/0
+		}}
+	}}
+}}
+"""
+    )
+
+
+def test_domains_can_be_taken_from_a_site_behind_edges_too():
+    made = text(behind_edge=True)
+    assert caddy_site.domains(made) == SITE["domains"]
+    left = caddy_site.without(made, ["notes.example.org"])
+    assert caddy_site.domains(left) == ["www.notes.example.org"]
+    assert left.splitlines()[2] == "https://notes.rick-infra.internal:8443 {"
+    assert caddy_site.without(made, SITE["domains"]) is None
+
+
+EDGE = {"domains": ["notes.example.org"], "tls": "acme"}
+AUTHORITIES = {"/etc/caddy/fleet/cell1.pem": "aa", "/etc/caddy/fleet/cell2.pem": "bb"}
+
+
+def of_an_edge(**site):
+    caddy_site.check("notes", {**EDGE, **site})
+    return caddy_site.text("notes", {**EDGE, **site}, [], None, ())
+
+
+def test_an_edge_knows_each_cell_by_its_authority_and_shows_its_own_key():
+    assert of_an_edge(cells=["192.0.2.1", "2001:db8::1"], authorities=AUTHORITIES).endswith(
+        """
+notes.example.org {
+	import access-log
+	route {
+		import without-identity
+		vars rick_infra_authorities aa-bb
+		reverse_proxy https://192.0.2.1:8443 https://[2001:db8::1]:8443 {
+			header_up Host notes.rick-infra.internal
+			lb_try_duration 5s
+			fail_duration 10s
+			transport http {
+				tls_client_auth /etc/caddy/identity/certificate.pem /etc/caddy/identity/key.pem
+				tls_server_name notes.rick-infra.internal
+				tls_trusted_ca_certs /etc/caddy/fleet/cell1.pem /etc/caddy/fleet/cell2.pem
+			}
+		}
+	}
+}
+"""
+    )
+
+
+def test_an_edge_without_a_cell_that_is_awake_says_so():
+    made = of_an_edge(cells=[], authorities={})
+    assert 'respond "This service is stopped." 503' in made
+    assert "reverse_proxy" not in made
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"cells": "192.0.2.1"},
+        {"cells": ["here {\n}"]},
+        {"cells": [None]},
+        {"cells": [], "authorities": None},
+        {"cells": [], "authorities": {"relative.pem": "aa"}},
+        {"cells": [], "authorities": {"/x": "a b"}},
+    ],
+)
+def test_what_an_edge_is_told_wrongly_is_refused(wrong):
+    with pytest.raises(SaltInvocationError):
+        of_an_edge(**{"authorities": {}, **wrong})
 
 
 @pytest.mark.parametrize(
