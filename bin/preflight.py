@@ -16,7 +16,7 @@ SUITES = ("trixie", "forky")
 PODMAN = (5, 4)  # older ones lack keys of Quadlet that the tree uses
 FIRST_USER_OBJECT = 16384  # PostgreSQL's FirstNormalObjectId: what has a lower number, initdb made
 MIB = 1 << 20
-SALT_CALL = Path("usr/local/bin/salt-call")
+COMMANDS = Path("usr/local/bin")
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,18 @@ class Host:
         """Whether bin/bootstrap has been allowed to work on this host before."""
         return self.path("etc/salt/minion.d/50-rick-infra.conf").exists()
 
+    @property
+    def is_our_master(self):
+        """Whether bin/bootstrap --master has been at work on this host before."""
+        return self.path("etc/salt/master.d/50-rick-infra.conf").exists()
+
     # --- problems: the host will not do -------------------------------------------------------------------------------
 
-    def problems(self, salt, space_needed):
+    def problems(self, salt, space_needed, commands=("salt-call",)):
         """
         Return why this host cannot be converged, a line each with the way out; empty if it can.
 
-        ``salt`` is where /usr/local/bin/salt-call may lead to; ``space_needed`` maps directories to bytes.
+        ``salt`` is where ``commands`` in /usr/local/bin may lead to; ``space_needed`` maps directories to bytes.
         """
         found = []
         if os.geteuid() != 0:
@@ -66,11 +71,11 @@ class Host:
                 f"Podman is {version}, needed is {wanted}: let apt offer the one of {release['VERSION_CODENAME']}"
             )
         found += self.missing_space(space_needed)
-        link = self.path(SALT_CALL)
-        if (link.is_symlink() or link.exists()) and not str(link.readlink() if link.is_symlink() else "").startswith(
-            salt
-        ):
-            found.append(f"/{SALT_CALL} is not ours: move it away (what is at its place will lead to {salt})")
+        for link in (self.path(COMMANDS / name) for name in commands):
+            leads_to = str(link.readlink()) if link.is_symlink() else ""
+            if (link.is_symlink() or link.exists()) and not leads_to.startswith(salt):
+                name = link.relative_to(self.root)
+                found.append(f"/{name} is not ours: move it away (what is at its place will lead to {salt})")
         return found
 
     def release(self):
@@ -112,9 +117,17 @@ class Host:
 
     # --- findings: the host is in use ---------------------------------------------------------------------------------
 
-    def findings(self):
-        """Return what is in use already and would be changed by the highstate."""
-        return [*self.postgresql(), *self.valkey(), *self.caddy(), *self.salt_minion()]
+    def findings(self, role=None):
+        """
+        Return what is in use already and would be changed.
+
+        ``role`` is ``master``, ``minion``, or None for a host that applies the tree by itself.
+        """
+        if role == "master":
+            return [] if self.is_our_master else self.salt_master()
+        if self.is_ours:
+            return []
+        return [*self.postgresql(), *self.valkey(), *self.caddy(), *self.salt_minion(role)]
 
     def postgresql(self):
         """The clusters that hold anything their initdb did not put there."""
@@ -164,24 +177,37 @@ class Host:
             for path in changed
         ]
 
-    def salt_minion(self):
-        found = []
-        configuration = [self.path("etc/salt/minion"), *sorted(self.path("etc/salt/minion.d").glob("*.conf"))]
-        found += [f"/{path.relative_to(self.root)}" for path in configuration if path.is_file() and path.stat().st_size]
-        keys = self.path("etc/salt/pki/minion")
-        if keys.is_dir() and any(keys.iterdir()):
-            found.append("its keys in /etc/salt/pki/minion")
-        if "installed" in self.package("salt-minion").get("Status", "").split():
-            found.append("the package salt-minion")
-        if not found:
-            return []
-        return [
-            Finding(
-                f"a Salt minion: {', '.join(found)}",
-                "its files and keys stay; /etc/salt/minion.d/50-rick-infra.conf is added, by which salt-call, and the"
-                " minion's daemon once it is restarted, take states and pillar from this tree and not from a master",
+    def salt_minion(self, role):
+        found = self.salt_daemon("minion", "etc/salt/pki/minion")
+        if role == "minion":
+            adoption = (
+                "its files and keys stay, but for its master's key; /etc/salt/minion.d/50-rick-infra.conf is added, by"
+                " which its master is the one that you name, and our unit takes the place of its own"
             )
-        ]
+        else:
+            adoption = (
+                "its files and keys stay; /etc/salt/minion.d/50-rick-infra.conf is added, by which salt-call, and the"
+                " minion's daemon once it is restarted, take states and pillar from this tree and not from a master"
+            )
+        return [Finding(f"a Salt minion: {', '.join(found)}", adoption)] if found else []
+
+    def salt_master(self):
+        found = self.salt_daemon("master", "etc/salt/pki/master")
+        adoption = (
+            "its files and keys stay, and the minions that it has accepted; /etc/salt/master.d/50-rick-infra.conf is"
+            " added, by which they get states and pillar from this tree, and our unit takes the place of its own"
+        )
+        return [Finding(f"a Salt master: {', '.join(found)}", adoption)] if found else []
+
+    def salt_daemon(self, name, keys):
+        """Return what there is of a daemon of Salt, in words."""
+        configuration = [self.path(f"etc/salt/{name}"), *sorted(self.path(f"etc/salt/{name}.d").glob("*.conf"))]
+        found = [f"/{path.relative_to(self.root)}" for path in configuration if path.is_file() and path.stat().st_size]
+        if self.path(keys).is_dir() and any(self.path(keys).iterdir()):
+            found.append(f"its keys in /{keys}")
+        if "installed" in self.package(f"salt-{name}").get("Status", "").split():
+            found.append(f"the package salt-{name}")
+        return found
 
     def changed_configuration(self, package, main):
         """Return the configuration files in the folder of ``main`` that differ from what the package brought."""

@@ -12,7 +12,7 @@ from tree import TREE
 
 TOOLS = Path(sys.executable).parent
 MODULES = ("_modules", "_states", "_grains", "_utils", "_output")
-COMMANDS = ("bin/bootstrap", "bin/demo", "bin/lab", "bin/test", "conf/lock", "docs/build")
+COMMANDS = ("bin/bootstrap", "bin/demo", "bin/enroll", "bin/lab", "bin/test", "conf/lock", "docs/build")
 SLS = sorted(path for folder in ("salt", "pillar", "examples", "benchmarks") for path in (TREE / folder).rglob("*.sls"))
 JINJA = re.compile(r"\{[%{#]")
 

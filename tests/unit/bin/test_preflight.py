@@ -61,6 +61,46 @@ def test_a_bare_server_will_do_and_is_not_in_use(preflight, server):
     assert findings(preflight, server) == []
 
 
+def test_what_our_own_states_made_of_a_host_is_not_somebody_elses(preflight, server):
+    write(server, "etc/salt/minion", "master: salt")
+    assert findings(preflight, server)
+    write(server, "etc/salt/minion.d/50-rick-infra.conf", "id: web1")
+    assert findings(preflight, server) == []
+
+
+def test_a_salt_master_of_somebody_else_is_in_use_for_a_master_only(preflight, server):
+    write(server, "etc/salt/master", "interface: 0.0.0.0")
+    write(server, "var/lib/dpkg/status", package("salt-master"))
+    host = preflight.Host(server)
+    (found,) = host.findings("master")
+    for expected in ("/etc/salt/master", "the package salt-master"):
+        assert expected in found.what
+    assert host.findings("minion") == host.findings() == []
+    write(server, "etc/salt/master.d/50-rick-infra.conf", "auto_accept: False")
+    assert host.findings("master") == []
+
+
+def test_a_minion_of_another_master_is_in_use_also_for_ours(preflight, server):
+    write(server, "etc/salt/pki/minion/minion_master.pub", "a key")
+    (found,) = preflight.Host(server).findings("minion")
+    assert "its keys in /etc/salt/pki/minion" in found.what
+    assert "its master is the one that you name" in found.adoption
+
+
+def test_services_of_the_host_do_not_matter_to_a_master(preflight, server):
+    write(server, "var/lib/postgresql/17/main/PG_VERSION", "17")
+    write(server, "var/lib/postgresql/17/main/base/5/16385")
+    assert preflight.Host(server).findings("minion")
+    assert preflight.Host(server).findings("master") == []
+
+
+def test_somebody_elses_salt_is_a_problem_where_ours_would_be(preflight, server):
+    write(server, "usr/local/bin/salt-key", "#!/bin/sh")
+    assert problems(preflight, server) == []
+    (problem,) = preflight.Host(server).problems(SALT, {}, ("salt-call", "salt-key"))
+    assert "/usr/local/bin/salt-key is not ours" in problem
+
+
 def test_the_next_release_will_do(preflight, server):
     write(server, "etc/os-release", FORKY)
     assert problems(preflight, server) == []
