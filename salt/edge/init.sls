@@ -23,3 +23,16 @@ Edge shows service {{ name }} no more:
     - require:
       - sls: infra.caddy
 {%- endfor %}
+
+{%- for file in salt["fleet.stale_authorities"]() %}
+
+Edge forgets {{ file }}:
+  file.absent:
+    - name: {{ file }}
+    - require:
+{%- for name in sites %}
+      - caddy: Edge shows service {{ name }}
+{%- else %}
+      - sls: infra.caddy
+{%- endfor %}
+{%- endfor %}
