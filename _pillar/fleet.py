@@ -216,7 +216,7 @@ def _published(host):
         return {}
     found = {key: _certificate(said.get(key)) for key in ("certificate", "authority")}
     try:
-        found["address"] = str(ipaddress.ip_address(said.get("address")))
+        found["address"] = str(ipaddress.ip_address(str(said.get("address"))))
     except ValueError:
         found["address"] = None
     return found

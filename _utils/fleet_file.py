@@ -147,7 +147,7 @@ def _matches(host, patterns):
 
 def _address(value):
     try:
-        ipaddress.ip_address(value)
+        ipaddress.ip_address(str(value))
     except ValueError:
         return False
     return True

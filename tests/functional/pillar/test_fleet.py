@@ -168,6 +168,7 @@ def test_a_file_that_cannot_be_used_stops_all_cells_without_telling_them_what_is
         "cells: []",
         "cells: ['cell*']\nedges: [edge1]",
         "cells: ['cell*']\naddresses: {cell1: here}",
+        "cells: ['cell*']\naddresses: {cell1: 5}",
         "[]",
     ],
 )
@@ -193,7 +194,7 @@ def test_what_a_host_publishes_is_not_believed_beyond_its_form(fleet):
     }
     upstream = rick(fleet, "edge1")["fleet"]["sites"]["board"]["upstreams"][0]
     assert upstream == {"id": "cell2", "address": None, "authority": None}
-    for nonsense in (None, [], "x", {"address": None}):
+    for nonsense in (None, [], "x", {"address": None}, {"address": 5}):
         fleet.published["cell2"] = nonsense
         assert rick(fleet, "edge1")["fleet"]["sites"]["board"]["upstreams"][0]["authority"] is None
 
