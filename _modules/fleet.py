@@ -144,6 +144,19 @@ def problems():
     return [*errors, *([] if roles() else ["the master gives this host no role: salt-run fleet.check says more"])]
 
 
+def modules():
+    """
+    Return a digest of the modules that this host has of its master.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call fleet.modules
+    """
+    return __utils__["module_tree.digest"](Path(__file__).parent.parent)
+
+
 def logins():
     """
     Return what Authentik on this host has for services on other hosts, ``{service: auth}``; None where nobody logs in.

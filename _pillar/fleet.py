@@ -41,6 +41,8 @@ SECRETS = "a mapping of secrets by name"
 SETTINGS = "a mapping of settings, as below rick in site.sls"
 FLEET = "a mapping with cells: a list of patterns of minion ids"
 MINE = "fleet.published"
+# Where this module lies in the tree, through the link in salt/; a copy of Salt's own has no tree around it.
+TREE = Path(__file__).resolve().parent.parent
 # Both can be lost: with the key, client secrets change at the next roll-out; without marks, no cell is drained.
 KEY = "/var/lib/rick-infra/fleet.key"
 DRAINED = "/var/lib/rick-infra/drained"
@@ -63,6 +65,7 @@ def ext_pillar(minion_id, pillar, folder):
     """
     known, _ = read(folder, pillar)
     answer = __utils__["fleet_view.view"](minion_id, known)
+    answer["fleet"]["modules"] = __utils__["module_tree.digest"](TREE, "_")
     settings, wrong = _settings(folder, minion_id)
     answer["services_errors"] += wrong
     ordinary = pillar.get("rick") if isinstance(pillar.get("rick"), dict) else {}

@@ -8,10 +8,13 @@ The fleet as its master sees it: who is what, what runs where, and what is wrong
     salt-run fleet.topology
 """
 
+from pathlib import Path
+
 import salt.client
 import salt.loader
 from salt.exceptions import SaltClientError
 
+TREE = Path(__file__).resolve().parent.parent
 FOLDER = "/etc/rick-infra"
 OUTPUTTER = "fleet"  # _output/fleet.py; --out=json gives the same as data
 
@@ -126,6 +129,19 @@ def topology():
         "services": __utils__["rollout_plan.runs"](known),
         "needs": {name: __utils__["rollout_plan.needs_of"](entry) for name, entry in known["entries"].items()},
     }
+
+
+def modules():
+    """
+    Return a digest of the modules that this master serves.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run fleet.modules
+    """
+    return __utils__["module_tree.digest"](TREE, "_")
 
 
 def _read(pillar=None):

@@ -243,13 +243,22 @@ def _answers(record):
 
 def _modules(record):
     hosts = _everybody(record)
-    for function, keywords in (
-        ("saltutil.sync_all", {"refresh": False}),
-        ("saltutil.refresh_modules", {"async": False}),
-        ("saltutil.refresh_pillar", {"wait": True}),
+    stale = _with_other_modules(hosts)
+    for whose, function, keywords in (
+        (stale, "saltutil.sync_all", {"refresh": False}),
+        (stale, "saltutil.refresh_modules", {"async": False}),
+        (hosts, "saltutil.refresh_pillar", {"wait": True}),
     ):
-        if _call(record, "modules", hosts, function, keywords):
+        if _call(record, "modules", whose, function, keywords):
             return
+
+
+def _with_other_modules(hosts):
+    """Those that have not the modules of this tree: to fetch them takes a request for each file."""
+    wanted = __salt__["fleet.modules"]()
+    with salt.client.get_local_client(mopts=__opts__) as client:
+        answers = __utils__["rollout_client.ask"](client, [_job(hosts, "fleet.modules", (), None)])
+        return sorted(host for host, answer in answers if not answer or answer["ret"] != wanted)
 
 
 def _valid(record):
@@ -265,22 +274,27 @@ def _valid(record):
 
 
 def _infrastructure(record):
-    _in_batches(record, "infrastructure", {host: ["infra"] for host in record["cells"]}, "state.apply")
+    # Edges show nothing new yet, but cells let in only edges whose keys they know.
+    step = {host: ["infra.caddy"] for host in record["edges"]} | {host: ["infra"] for host in record["cells"]}
+    _in_batches(record, "infrastructure", step, "state.apply")
 
 
 def _barrier(record):
     sentences = __utils__["rollout_judge.sentences"]
     if not _call(record, "barrier", record["cells"], "barrier.problems", judge=sentences):
-        # What edges must know of cells, they learn by this.
-        _call(record, "barrier", record["cells"], "mine.update")
+        # What hosts must know of each other, they learn by this.
+        _call(record, "barrier", _everybody(record), "mine.update")
 
 
 def _authentik(record):
     fleet = __salt__["fleet.topology"]()
     if fleet["domain"] and fleet["sso"] in record["cells"]:
         # With it alone in the run, services.sls makes the logins of services on other hosts, and touches no service.
+        sso = [fleet["sso"]]
         keywords = {"pillar": {"rick": {"only": [AUTHENTIK]}}}
-        _apply(record, "authentik", [[fleet["sso"]]], {fleet["sso"]: ["authentik,services"]}, "state.apply", keywords)
+        if not _apply(record, "authentik", [sso], {fleet["sso"]: ["authentik,services"]}, "state.apply", keywords):
+            # By which certificates its Caddy is known, is known now.
+            _call(record, "authentik", sso, "mine.update")
 
 
 def _services(record):
@@ -293,6 +307,8 @@ def _services(record):
             for later in range(number + 1, len(steps) + 1):
                 _not_started(record, f"wave {later}", steps[later - 1])
             return
+    # Edges are last: with its first site, a cell's Caddy has the authority by which they know it.
+    _call(record, "published", record["cells"], "mine.update")
 
 
 def _edges(record):

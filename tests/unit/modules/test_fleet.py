@@ -52,14 +52,15 @@ def host(monkeypatch, tmp_path):
         "caddy.sites": lambda: found.sites,
         "caddy.root_certificate": found.root_certificate,
         "catalogue_entries.known": lambda: {"logins": found.logins},
-        **{f"fleet.{name}": getattr(fleet, name) for name in ("roles", "problems")},
+        **{f"fleet.{name}": getattr(fleet, name) for name in ("roles", "problems", "view")},
+        "fleet.modules": lambda: "digest",
     }
     utils = {"textfile.read": found.files.get, "results.unchanged": results.unchanged, "results.failed": results.failed}
     for module in (fleet, states):
         monkeypatch.setattr(module, "__salt__", salt, raising=False)
         monkeypatch.setattr(module, "__utils__", utils, raising=False)
         monkeypatch.setattr(module, "__pillar__", found.pillar, raising=False)
-        monkeypatch.setattr(module, "__opts__", {"master_ip": "127.0.0.1"}, raising=False)
+        monkeypatch.setattr(module, "__opts__", {"id": "cell2", "master_ip": "127.0.0.1"}, raising=False)
     monkeypatch.setattr(fleet, "OTHERS", str(tmp_path))
     return found
 
@@ -85,6 +86,16 @@ def test_a_host_that_its_master_does_not_know_fails_with_what_the_master_says(ho
     assert failed["comment"].startswith("no pattern is its\n")
     host.told(roles=["cell", "sso"])
     assert states.role_present("The host has a role")["comment"] == "This host is cell and sso"
+
+
+def test_a_run_with_the_modules_of_another_tree_fails_with_the_way_out(host):
+    assert states.modules_current("x")["result"] is True
+    host.told(modules="digest")
+    assert states.modules_current("x")["result"] is True
+    host.told(modules="another")
+    failed = states.modules_current("x")
+    assert failed["result"] is False
+    assert "salt cell2 saltutil.sync_all" in failed["comment"]
 
 
 def test_an_edge_shows_sites_of_cells_that_can_be_reached_and_recognised(host, tmp_path):
