@@ -55,12 +55,12 @@ def show(pillar, double, fresh):
 
 
 def enroll(machines, address):
-    """Let in the hosts that the master does not know yet."""
+    """Let in the hosts that the master does not know yet, and bring the others up to date."""
     known = machines[MASTER].run(str(INSIDE / "bin/enroll"), "--list", stdout=subprocess.PIPE).stdout.splitlines()
     accepted = {line.split()[0] for line in known if line.split()[1] == "accepted"}
     new = [name for name in HOSTS if name not in accepted]
+    at_once([lambda name=name: join(machines[name], address) for name in HOSTS if name in accepted])
     if not new:
-        say(f"{', '.join(HOSTS)} are in it")
         return
     command = machines[MASTER].command(str(INSIDE / "bin/enroll"), "--address", address, *new)
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as desk:
@@ -84,10 +84,10 @@ def enroll(machines, address):
         raise Failure("not all hosts are enrolled; what bin/enroll said is above")
 
 
-def join(machine, address, token):
-    """Make a machine a minion. The token goes where the list of processes does not show it."""
-    options = ("--minion", address, "--id", machine.name, "--token", "-")
-    machine.inside(str(INSIDE / "bin/bootstrap"), *options, text=f"{token}\n")
+def join(machine, address, token=None):
+    """Make a machine a minion. The token goes where the list of processes does not show it; a minion needs none."""
+    options = ["--minion", address, "--id", machine.name, *(["--token", "-"] if token else [])]
+    machine.inside(str(INSIDE / "bin/bootstrap"), *options, text=f"{token or ''}\n")
 
 
 def at_once(tasks):
