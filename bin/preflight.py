@@ -178,7 +178,8 @@ class Host:
         ]
 
     def salt_minion(self, role):
-        found = self.salt_daemon("minion", "etc/salt/pki/minion")
+        # A key by itself means nothing: an enrollment that was refused leaves one, too.
+        found = self.salt_daemon("minion", "etc/salt/pki/minion", "minion_master.pub")
         if role == "minion":
             adoption = (
                 "its files and keys stay, but for its master's key; /etc/salt/minion.d/50-rick-infra.conf is added, by"
@@ -192,18 +193,18 @@ class Host:
         return [Finding(f"a Salt minion: {', '.join(found)}", adoption)] if found else []
 
     def salt_master(self):
-        found = self.salt_daemon("master", "etc/salt/pki/master")
+        found = self.salt_daemon("master", "etc/salt/pki/master", "minions/*")
         adoption = (
             "its files and keys stay, and the minions that it has accepted; /etc/salt/master.d/50-rick-infra.conf is"
             " added, by which they get states and pillar from this tree, and our unit takes the place of its own"
         )
         return [Finding(f"a Salt master: {', '.join(found)}", adoption)] if found else []
 
-    def salt_daemon(self, name, keys):
-        """Return what there is of a daemon of Salt, in words."""
+    def salt_daemon(self, name, keys, known):
+        """Return what there is of a daemon of Salt, in words; ``known`` are its keys of others."""
         configuration = [self.path(f"etc/salt/{name}"), *sorted(self.path(f"etc/salt/{name}.d").glob("*.conf"))]
         found = [f"/{path.relative_to(self.root)}" for path in configuration if path.is_file() and path.stat().st_size]
-        if self.path(keys).is_dir() and any(self.path(keys).iterdir()):
+        if any(self.path(keys).glob(known)):
             found.append(f"its keys in /{keys}")
         if "installed" in self.package(f"salt-{name}").get("Status", "").split():
             found.append(f"the package salt-{name}")

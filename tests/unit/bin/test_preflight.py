@@ -87,6 +87,11 @@ def test_a_minion_of_another_master_is_in_use_also_for_ours(preflight, server):
     assert "its master is the one that you name" in found.adoption
 
 
+def test_a_key_that_knows_no_master_is_not_in_use(preflight, server):
+    write(server, "etc/salt/pki/minion/minion.pem", "a key, of an enrollment that was refused")
+    assert findings(preflight, server) == []
+
+
 def test_services_of_the_host_do_not_matter_to_a_master(preflight, server):
     write(server, "var/lib/postgresql/17/main/PG_VERSION", "17")
     write(server, "var/lib/postgresql/17/main/base/5/16385")
@@ -222,7 +227,7 @@ def test_adoption_keeps_somebody_elses_caddyfile_where_it_says(preflight, server
 def test_all_traces_of_a_salt_minion_are_one_finding(preflight, server):
     write(server, "etc/salt/minion", "master: salt.example.test\n")
     write(server, "etc/salt/minion.d/10-site.conf", "grains: {}\n")
-    write(server, "etc/salt/pki/minion/minion.pem", "")
+    write(server, "etc/salt/pki/minion/minion_master.pub", "")
     write(server, "var/lib/dpkg/status", package("salt-minion"))
     (what,) = findings(preflight, server)
     for trace in (
