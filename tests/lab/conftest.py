@@ -9,6 +9,7 @@ away on it put it back with ``main.converge()``.
 ``RICK_KEEP=1`` leaves the machines up for a look.
 """
 
+import concurrent.futures
 import contextlib
 import string
 import subprocess
@@ -18,6 +19,8 @@ from pathlib import Path
 import pytest
 from machine import CREDENTIALS, NOTES, REGISTRY, TREE, Highstate, eventually, lab, machine, own, registry
 from xdist.scheduler import LoadFileScheduling
+
+from fleet import HOSTS, Fleet
 
 # One of everything that a service can have.
 PARKED = {
@@ -49,6 +52,8 @@ THERE = {
 }
 # The files whose tests have the fixture sso.
 WITH_SSO = ("test_login", "test_browser", "test_authentik_upgrade")
+# The files whose tests have the fixture fleet.
+WITH_FLEET = "test_fleet"
 MINION_CONFIG = "/etc/salt/minion.d/50-rick-infra.conf"
 
 
@@ -60,10 +65,15 @@ def configure(target):
 
 
 class TogetherWhereAMachineIsShared(LoadFileScheduling):
-    """A file in one process (--dist=loadfile), and all that use the same ``sso``, since making it takes minutes."""
+    """
+    A file in one process (--dist=loadfile), and all that use the same ``sso`` or ``fleet``, since making one takes
+    minutes.
+    """
 
     def _split_scope(self, nodeid):
         file = super()._split_scope(nodeid)
+        if Path(file).name.startswith(WITH_FLEET):
+            return WITH_FLEET
         if not Path(file).name.startswith(WITH_SSO):
             return file
         return "sso-forky" if "[forky" in nodeid else "sso-trixie"
@@ -207,3 +217,32 @@ def main(main_machine):
     yield main_machine
     main_machine.converge()
     main_machine.healthy()
+
+
+@pytest.fixture(scope="session")
+def fleet():
+    """
+    A fleet that is rolled out: board behind a login and the edge on cell2, hello on both cells, notes on cell1.
+
+    alice may use board, bob nothing. A test that changes something puts it back, and rolls out again.
+    """
+    with contextlib.ExitStack() as stack:
+        made = Fleet(lambda name, suite: stack.enter_context(machine(name, "--suite", suite)))
+        made.add(HOSTS)
+        with concurrent.futures.ThreadPoolExecutor() as together:
+            builds = {"cell1": ("hello", "notes"), "cell2": ("hello", "forward-auth-app")}
+            built = [
+                together.submit(made.hosts[host].run, "/srv/rick-infra/examples/build", *images)
+                for host, images in builds.items()
+            ]
+            for one in built:
+                one.result()
+        made.hosts["cell1"].run("/srv/rick-infra/tests/doubles/authentik/build")
+        made.write("pillar/site.sls", (TREE / "tests/lab/sso.sls").read_text())
+        made.write("services/board.yaml", (TREE / "examples/services/board.yaml").read_text() + "cells: cell2\n")
+        made.write(
+            "services/hello.yaml", (TREE / "examples/services/hello.yaml").read_text() + "cells: [cell1, cell2]\n"
+        )
+        made.write("services/notes.yaml", (TREE / "examples/services/notes.yaml").read_text() + "cells: cell1\n")
+        made.first = made.deploy()
+        yield made
