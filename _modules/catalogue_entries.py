@@ -248,7 +248,10 @@ def _judged(data, broken, host):
                 "readonly_roles": entries[name]["postgres"]["readonly_roles"],
             }
             for name in claims
-            if entries[name]["postgres"] and entries[name]["state"] != "absent"
+            # At a server elsewhere its own state looks: the catalogue does not wait for a network.
+            if entries[name]["postgres"]
+            and not entries[name]["postgres"]["host"]
+            and entries[name]["state"] != "absent"
         },
         "logins": {} if found else logins,
         "problems": found,

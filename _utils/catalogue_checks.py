@@ -213,7 +213,8 @@ def _databases(kept):
         if entry["postgres"]:
             named = entry["postgres"]["database"]
             wanted.append((name, ("postgres", "database") if named else ("postgres",), named or name))
-    yield from _twice("database", wanted)
+    for server in _places(kept):
+        yield from _twice("database", [one for one in wanted if kept[one[0]]["postgres"]["host"] == server])
     for name, path, database in wanted:
         if database in RESERVED_DATABASES:
             yield f"{_at(name, *path)}: database {database} is PostgreSQL's own"
@@ -231,7 +232,13 @@ def _roles(kept, names):
                 yield f"{_at(name, *path)}: role {role} is PostgreSQL's own"
             elif role in RESERVED_ROLES:
                 yield f"{_at(name, *path)}: role {role} belongs to this tree itself; take another name"
-    yield from _twice("role", wanted)
+    for server in _places(kept):
+        yield from _twice("role", [one for one in wanted if kept[one[0]]["postgres"]["host"] == server])
+
+
+def _places(entries):
+    """Where databases are: None for this host, and the servers elsewhere. What is taken at one is free at another."""
+    return dict.fromkeys(entry["postgres"]["host"] for entry in entries.values() if entry["postgres"])
 
 
 def _prefixes(kept):
@@ -270,7 +277,9 @@ def _claims(claims):
 
 
 def _connections(present, max_connections):
-    limits = {name: _limit(entry["postgres"]) for name, entry in present.items() if entry["postgres"]}
+    # What a server elsewhere has to share out, and to whom else, nobody knows here.
+    own = {name: entry["postgres"] for name, entry in present.items() if entry["postgres"]}
+    limits = {name: _limit(postgres) for name, postgres in own.items() if postgres["host"] is None}
     if max_connections is None or not limits:
         return
     total, room = sum(limits.values()), connections_for_services(max_connections)

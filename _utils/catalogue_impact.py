@@ -95,6 +95,8 @@ def of_key(path, data, service, services):
         return _answer(service, concerned, services, "Authentik is told, and the containers that are told about it")
     if key == "secrets":
         return _answer(service, _consumers(rest[:1], service), services, "the containers that get it")
+    if key == "postgres" and rest[:1] == ["host"]:
+        return _answer(service, all_, services, "another database, empty, and another way there; the old one is kept")
     if key in BESIDE:
         if rest[:1] and rest[0] in BESIDE[key]:
             return _answer(service, [], services, "the database is told; containers go on")

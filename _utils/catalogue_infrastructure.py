@@ -25,6 +25,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "work_mem": (int, type(None)),
         "maintenance_work_mem": (int, type(None)),
         "settings": dict,
+        "servers": dict,
     },
     "valkey": {
         "maxmemory": (int, type(None)),
@@ -57,6 +58,26 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "token": str,
     },
 }
+
+# What is said of each PostgreSQL outside the host: what it may be, and the default; three dots: there is none.
+SERVER: dict[str, tuple[Any, Any]] = {
+    "port": (int, 5432),
+    "user": (str, ...),
+    "password": (dict, ...),
+    "database": (str, "postgres"),
+    "authority": ((str, type(None)), None),
+}
+# As in catalogue_schema, where entries name it.
+SERVER_NAME = re.compile(r"([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+# What a role or database may be called that others have made, and the path of a file that Podman mounts.
+SERVER_FORMS = {
+    "user": (re.compile(r"[A-Za-z_][A-Za-z0-9_.@-]{0,62}"), "the name of a role"),
+    "database": (re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,62}"), "the name of a database"),
+    "authority": (re.compile(r"/[A-Za-z0-9_.@+/-]+"), "the absolute path of a file, of letters, digits and _.@+-"),
+}
+# Debian's, which ca-certificates keeps: whom the host trusts, where a server names no authority of its own.
+SYSTEM_TRUST = "/etc/ssl/certs/ca-certificates.crt"
+MAX_PORT = 65535
 
 # What the tree decides, because the sockets' protection rests on it.
 RESERVED = {
@@ -228,6 +249,8 @@ def _checked(section, rick):
     further = settings.get("settings")
     if isinstance(further, dict) and "settings" in known:
         problems += _further_problems(section, further)
+    if isinstance(settings.get("servers"), dict) and "servers" in known:
+        problems += _server_problems(settings["servers"])
     _raise(problems)
     return dict(settings)
 
@@ -252,6 +275,52 @@ def _further_problems(section, further):
         elif not _one_line(value):
             problems.append(f"{place}:{key}: {value!r} is not one line of text, a number, true or false")
     return problems
+
+
+def _server_problems(servers):
+    """What is wrong with what is said of PostgreSQL on other hosts."""
+    problems = []
+    for name, given in servers.items():
+        place = f"rick:postgresql:servers:{name}"
+        if not isinstance(name, str) or not SERVER_NAME.fullmatch(name):
+            problems.append(f"{place}: {name!r} is not the name of a host, which its certificate is checked against")
+        if not isinstance(given, dict):
+            problems.append(f"{place}: not a mapping of {', '.join(SERVER)}")
+            continue
+        problems += [f"{place}: unknown {key!r}{_did_you_mean(key, SERVER)}" for key in given if key not in SERVER]
+        for key, (kind, default) in SERVER.items():
+            problems += [f"{place}:{key}: {text}" for text in _wrong_of_server(key, given.get(key, default), kind)]
+    return problems
+
+
+def _wrong_of_server(key, value, kind):
+    if value is ...:
+        yield f"missing; say {_way_of_password() if key == 'password' else 'which role may create roles and databases'}"
+    elif key == "password":
+        # The value itself is never shown: whoever writes a password here is the one to be told.
+        if not isinstance(value, dict) or len(value) != 1 or not value.keys() <= {"pillar", "file"}:
+            yield f"is shown by the pillar, so it is not written here; say {_way_of_password()}"
+        elif not all(isinstance(one, str) and one and one.isprintable() for one in value.values()):
+            yield f"not one line of text; say {_way_of_password()}"
+        elif not value.get("file", "/").startswith("/"):
+            yield f"file: {value['file']!r} is not an absolute path"
+    elif not isinstance(value, kind) or isinstance(value, bool):
+        yield f"{value!r} is not {'a number' if kind is int else 'text'}"
+    elif key == "port" and not 1 <= value <= MAX_PORT:
+        yield f"{value} is not a port"
+    elif value is not None and key in SERVER_FORMS and not SERVER_FORMS[key][0].fullmatch(value):
+        yield f"{value!r} is not {SERVER_FORMS[key][1]}"
+
+
+def _way_of_password():
+    return "{file: /path} of a file that only root can read, or {pillar: KEY}"
+
+
+def _servers(given):
+    """What is said of each server, complete."""
+    defaults = {key: default for key, (_, default) in SERVER.items()}
+    found = {name: {**defaults, **about} for name, about in given.items()}
+    return {name: {**about, "authority": about["authority"] or SYSTEM_TRUST} for name, about in found.items()}
 
 
 def _one_line(value):
@@ -286,6 +355,7 @@ def _postgresql(checked, grains):
         "settings": {key: _postgresql_literal(value) for key, value in configured.items()},
         # The files decide these, whatever ALTER SYSTEM says.
         "decided": ["listen_addresses", "unix_socket_directories", "unix_socket_permissions", *configured],
+        "servers": _servers(checked["servers"]),
     }
 
 

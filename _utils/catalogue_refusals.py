@@ -58,12 +58,14 @@ def schedules(entry):
 def _mounts(entry, service, containers):
     """Two things at one path of a container: Podman refuses some of that, and hides one of the two otherwise."""
     sockets = {}
-    if service["postgres"]:
+    if service["postgres"] and not service.get("server"):
         sockets["/run/postgresql"] = "the socket of PostgreSQL"
     if service["valkey"]:
         sockets[service["valkey"]["directory"]] = "the socket of Valkey"
     if sockets:
         sockets[f"/run/rick-infra/{service['name']}"] = "the service's private sockets"
+    if service.get("server"):
+        sockets[service["server"]["seen_as"]] = "the certificates by which PostgreSQL is known"
     everywhere = [(("volumes", name, "path"), one["path"]) for name, one in entry["volumes"].items()]
     everywhere += [(("binds", number, "path"), one["path"]) for number, one in enumerate(entry["binds"])]
     everywhere += [(("secrets", name, "mount"), one["mount"]) for name, one in entry["secrets"].items() if one["mount"]]

@@ -16,6 +16,9 @@ POSTGRESQL_DIRECTORY = "/run/postgresql"
 PRIVATE_ROOT = "/run/rick-infra"
 # In a container that speaks to Authentik (service_units.AUTHORITIES): whom it may trust, and this host's own authority.
 AUTHORITIES = "/etc/rick-infra/authorities/ca-certificates.crt"
+# Where a container sees the certificates by which it knows a PostgreSQL on another host.
+UNKNOWN_SERVER = {"port": 5432, "authority": "/dev/null"}  # for the sake of placeholders; no service is made with it
+POSTGRES_CA = "/etc/rick-infra/postgres-ca.crt"
 GENERATED = {"length": 43, "alphabet": "urlsafe"}  # 256 bits
 
 # A doubled brace takes the meaning away: {{postgres.url}} stays {postgres.url}.
@@ -35,7 +38,7 @@ def resolve(entries, host, doubtful=None):
         ``{name: entry}``, complete as from ``catalogue_schema.complete``.
 
     host
-        What is known of the host: ``postgresql`` and ``valkey`` as from
+        What is known of the host: ``postgresql`` (with the servers on other hosts) and ``valkey`` as from
         ``catalogue.infrastructure``, ``ports`` (``{service: port}``, those that services have now) and, if that is
         known, ``listening`` (the ports of whatever listens; no other service gets one of those), ``sso`` (the
         domain where users log in), ``behind`` (whether edges show its sites) and ``client_secrets`` (the services whose
@@ -53,6 +56,8 @@ def resolve(entries, host, doubtful=None):
     for name, entry in entries.items():
         service = _service(name, entry, host, ports.get(name))
         found: list[str] = []
+        if service["state"] != "absent" and service.get("server"):
+            found += _unknown_server(name, service["server"]["host"], host["postgresql"].get("servers"))
         if service["auth"] and not host.get("sso"):
             found.append(
                 "nobody can log in here: say rick:authentik:domain, and this host (in a fleet: the one that fleet.yaml "
@@ -75,8 +80,9 @@ def _service(name, entry, host, port):
     absent = entry["state"] == "absent"
     # An entry that only says absent still means everything that had the service's name.
     postgres = _postgres(name, entry["postgres"] or ({} if absent else None))
+    server = _server(postgres, host["postgresql"].get("servers", {}))
     valkey = _valkey(name, entry["valkey"] or ({} if absent else None), host["valkey"])
-    groups = ["postgres-clients"] if postgres else []
+    groups = ["postgres-clients"] if _has_socket(postgres) else []
     groups += ["valkey-clients"] if valkey and valkey["isolation"] == "prefix" else []
     site = entry["site"]
     health = entry["health"] or {}
@@ -98,6 +104,8 @@ def _service(name, entry, host, port):
             ],
         },
         "postgres": postgres,
+        # Only where there is one: what runs is known by a digest of all this.
+        **({"server": server} if server else {}),
         "valkey": valkey,
         "secrets": _secrets(name, entry, postgres, valkey, auth, host.get("client_secrets", ())),
         "port": port,
@@ -142,7 +150,32 @@ def _postgres(name, asked):
         "secret": f"{name}.postgres" if scram else None,
         "readonly_roles": asked.get("readonly_roles", []),
         "readonly_connection_limit": asked.get("readonly_connection_limit", 5),
+        **({"server": asked["host"]} if asked.get("host") else {}),
     }
+
+
+def _has_socket(postgres):
+    """Whether a service's database is this host's, so that a socket leads there."""
+    return postgres is not None and "server" not in postgres
+
+
+def _unknown_server(name, server, servers):
+    if servers is None or server in servers:  # None: what is wrong with the settings is told already
+        return []
+    close = difflib.get_close_matches(server, servers, n=1)
+    hint = f" (did you mean {close[0]!r}?)" if close else ""
+    return [
+        f"nobody here may make a database at {server}{hint}; say rick:postgresql:servers:{server} with user and "
+        f"password (rick:services:{name}:postgres:host)"
+    ]
+
+
+def _server(postgres, servers):
+    """How the PostgreSQL of another host is reached; None where the database is this host's."""
+    if postgres is None or _has_socket(postgres):
+        return None
+    about = servers.get(postgres["server"], UNKNOWN_SERVER)
+    return {"host": postgres["server"], "port": about["port"], "authority": about["authority"], "seen_as": POSTGRES_CA}
 
 
 def _valkey(name, asked, shared):
@@ -288,7 +321,7 @@ def _resolve_containers(entry, service, problems, doubtful):
 
 def _way(container, service):
     """How a container reaches the sockets (group, private, none), and what speaks against what was asked for."""
-    if not service["postgres"] and not service["valkey"]:
+    if not _has_socket(service["postgres"]) and not service["valkey"]:
         return "none", None
     obstacles = []
     if container["user"] != "service":
@@ -311,7 +344,7 @@ def _way(container, service):
 def _private_sockets(service):
     if "private" not in service["ways"].values():
         return
-    if service["postgres"]:
+    if _has_socket(service["postgres"]):
         service["private_sockets"].append(
             {
                 "target": f"{POSTGRESQL_DIRECTORY}/.s.PGSQL.5432",
@@ -355,10 +388,12 @@ def _known(service, way, entry):
             "url": _text(f"https://{domain}"),
             "domains": _text(",".join(service["site"]["domains"])),
         }
+    if service.get("server"):
+        known["postgres"] = _known_server(service["postgres"], service["server"])
     if way == "none":
         return known
     private = f"{PRIVATE_ROOT}/{name}" if way == "private" else None
-    if service["postgres"]:
+    if _has_socket(service["postgres"]):
         known["postgres"] = _known_postgres(service["postgres"], private or POSTGRESQL_DIRECTORY)
     if service["valkey"]:
         known["valkey"] = _known_valkey(service["valkey"], private or service["valkey"]["directory"])
@@ -414,6 +449,25 @@ def _known_postgres(postgres, directory):
     if postgres["secret"]:
         known["password"] = [{"secret": postgres["secret"]}]
     return known
+
+
+def _known_server(postgres, server):
+    role, database, secret = postgres["role"], postgres["database"], postgres["secret"]
+    place = f"{server['host']}:{server['port']}"
+    checks = f"sslmode=verify-full&sslrootcert={server['seen_as']}"
+    return {
+        "url": [
+            {"text": f"postgresql://{role}:"},
+            {"secret": secret, "encode": "url"},
+            {"text": f"@{place}/{database}?{checks}"},
+        ],
+        "host": _text(server["host"]),
+        "port": _text(server["port"]),
+        "ca": _text(server["seen_as"]),
+        "user": _text(role),
+        "database": _text(database),
+        "password": [{"secret": secret}],
+    }
 
 
 def _known_valkey(valkey, directory):
@@ -482,7 +536,9 @@ def _every_leaf(root):
         "valkey": _valkey("", {"isolation": "instance"}, None),
         "auth": None,
     }
-    return _known(service, "group", {"port": 1, "subnet": "10.0.0.0/29"})[root]
+    elsewhere = {"host": "", "port": 1, "seen_as": ""}
+    further = _known_server(service["postgres"], elsewhere) if root == "postgres" else {}
+    return {**_known(service, "group", {"port": 1, "subnet": "10.0.0.0/29"})[root], **further}
 
 
 def _unknown(found, leaves):

@@ -37,6 +37,8 @@ RESERVED_CONTAINERS = ("init", "pod", "network")
 RESERVED_SECRETS = ("postgres", "valkey", "auth")
 # Their consumers are other machines' resolvers and Caddy: letters, digits and dashes, with a wildcard in front at most.
 DOMAIN = r"^(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
+# What a certificate can be checked against, and a URL hold without brackets.
+SERVER = r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 # No control characters, those of Unicode and its ends of lines included: each of these would begin another line.
 PATH = r"^/[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$"
 # Podman separates with colons and commas; systemd and Quadlet have ideas about the rest, and about a space at the end.
@@ -78,6 +80,7 @@ ROLE = r"^[a-z][a-z0-9_-]{0,30}$"
 # What each of them means to a person.
 FORMS = {
     DOMAIN: "a domain: lower-case letters, digits, dashes and dots, such as app.example.org",
+    SERVER: "the name of a host: lower-case letters, digits, dashes and dots, such as db.example.org",
     PATH: "an absolute path on one line",
     MOUNT: "an absolute path without any of : , \" ' ` $ % \\, and without a space at its end",
     URL_PATH: "a path of a URL: ASCII without spaces, quotes, braces, # and \\; others are written as %20 and so on",
@@ -222,6 +225,15 @@ def _redirect(value):
     place = urllib.parse.urlsplit(value)
     if not place.scheme or place.fragment or any(one.isspace() or not one.isprintable() for one in value):
         raise ValueError(f"{value!r} is no address to come back to, such as https://app.example.org/callback")
+    return value
+
+
+def _verified(value):
+    if value != "verify-full":
+        raise ValueError(
+            f"{value!r} is refused: without a look at the certificate and at the name in it, whoever stands between "
+            "could read along; say verify-full"
+        )
     return value
 
 
@@ -382,8 +394,15 @@ class Timer(Container):
 
 
 class Postgres(Model):
-    """A database of the host's PostgreSQL."""
+    """A database of the host's PostgreSQL, or of one elsewhere."""
 
+    host: Annotated[str, StringConstraints(pattern=SERVER)] | None = Field(
+        None, description="Another host's PostgreSQL, by its name in `rick:postgresql:servers`. Default: this host's."
+    )
+    tls: Annotated[Literal["verify-full"], BeforeValidator(_verified)] = Field(
+        "verify-full",
+        description="With `host`: its certificate and the name in it are checked. There is no other choice.",
+    )
     database: DatabaseName | None = Field(None, description="Name of the database. Default: the service's.")
     extensions: list[Annotated[str, StringConstraints(pattern=EXTENSION)]] = Field(
         [], description="Extensions, for example `[pg_trgm]`."
@@ -393,10 +412,24 @@ class Postgres(Model):
     )
     connection_limit: int = Field(20, ge=1, le=10000, description="Connections at once.")
     auth: Literal["peer", "scram"] = Field(
-        "peer", description="`peer`: the kernel says who connects. `scram`: with a password, for drivers that insist."
+        "peer",
+        description="`peer`: the kernel says who connects. `scram`: with a password, for drivers that insist; "
+        "the default with `host`.",
     )
     readonly_roles: list[DatabaseName] = Field([], description="Further roles that may read everything in it.")
     readonly_connection_limit: int = Field(5, ge=1, le=10000, description="Connections at once, of each of them.")
+
+    @model_validator(mode="after")
+    def _fits_its_place(self):
+        if self.host is None:
+            if "tls" in self.model_fields_set:
+                raise Misfit([("tls", "means nothing on the host's own socket; say host: too", ("host",))])
+            return self
+        if "auth" in self.model_fields_set and self.auth == "peer":
+            text = "no kernel says on another host who connects; leave it out, and a password is made (scram)"
+            raise Misfit([("auth", text, ("host",))])
+        self.auth = "scram"
+        return self
 
 
 class Valkey(Model):

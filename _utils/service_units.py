@@ -216,10 +216,13 @@ def _volumes(service, entry, way):
     ]
     if _asks_authentik(service):
         found.append(f"{AUTHORITIES[0]}:{AUTHORITIES[1]}:ro")
+    if service.get("server"):
+        # The file alone: what lies beside it on the host is nobody's business in there.
+        found.append(f"{service['server']['authority']}:{service['server']['seen_as']}:ro")
     if way == "private":
         return [*found, f"{PRIVATE_ROOT}/{name}:{PRIVATE_ROOT}/{name}:ro"]
     if way == "group":
-        directories = ["/run/postgresql"] if service["postgres"] else []
+        directories = ["/run/postgresql"] if service["postgres"] and not service.get("server") else []
         directories += [service["valkey"]["directory"]] if service["valkey"] else []
         found += [f"{directory}:{directory}:ro" for directory in directories]
     return found

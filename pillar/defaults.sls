@@ -27,6 +27,16 @@ rick:
     maintenance_work_mem: null
     # Any further setting of postgresql.conf, for example {log_min_duration_statement: 500}.
     settings: {}
+    # PostgreSQL on other hosts, for services whose entry says postgres: {host: NAME}, by that name, which is the one in
+    # the server's certificate. TLS, certificate and name are always checked. For example
+    #
+    #   db.example.org:
+    #     port: 5432                                  # the default
+    #     user: rick                                  # may create roles and databases; need be no superuser
+    #     password: {file: /etc/rick-infra/db.key}    # only root may read it; or {pillar: "db:password"}
+    #     database: postgres                          # where that role connects; the default
+    #     authority: /etc/ssl/example-ca.crt          # who vouches for the server; null: whom this host trusts
+    servers: {}
 
   valkey:
     # MiB; beyond it, maxmemory_policy decides. null: an eighth of the host's memory, 64 at least.

@@ -25,7 +25,10 @@ postgresql_locales = load("utils", "postgresql_locales")
 postgresql_names = load("utils", "postgresql_names")
 
 HOST = {
-    "postgresql": {"unit": "postgresql@17-main.service"},
+    "postgresql": {
+        "unit": "postgresql@17-main.service",
+        "servers": {"db": {"port": 5432, "authority": "/etc/ssl/db.crt"}},
+    },
     "valkey": {"unit": "valkey-server.service", "socket": "/run/valkey/valkey.sock"},
     "ports": {},
     "sso": "auth.example",
@@ -49,6 +52,7 @@ text = st.text(max_size=20) | st.sampled_from(
         "{{site.url}}",
         "{auth.client_secret}",
         "{auth.ca}",
+        "{postgres.ca}",
         "{service.gateway}",
         "a$b%n\n\"'\\",
         "ü",
@@ -103,7 +107,14 @@ service = st.fixed_dictionaries(
             max_size=2,
         ),
         "postgres": st.sampled_from(
-            [True, "shared", {"auth": "scram"}, {"readonly_roles": ["reader", "a"], "connection_limit": 150}]
+            [
+                True,
+                "shared",
+                {"auth": "scram"},
+                {"host": "db"},
+                {"host": "nonesuch"},
+                {"readonly_roles": ["reader", "a"], "connection_limit": 150},
+            ]
         ),
         "valkey": st.sampled_from([True, "instance", {"prefix": "a:"}, {"prefix": "a:b:"}]),
         "site": st.sampled_from(["a.example", ["a.example", "b.example"]]),

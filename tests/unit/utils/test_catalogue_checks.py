@@ -207,3 +207,13 @@ def test_read_only_roles_count_with_a_limit_of_their_own():
     assert told(200, a={"postgres": {"connection_limit": 170, **readers}}) == []
     (sentence,) = told(199, a={"postgres": {"connection_limit": 170, **readers}})
     assert "may open 190 (a 190)" in sentence
+
+
+def test_what_is_taken_at_one_server_is_free_at_another():
+    one = {"database": "shared", "readonly_roles": ["reader"], "connection_limit": 150}
+    there = {**one, "host": "db.example.org"}
+    assert told(max_connections=300, a={"postgres": one}, b={"postgres": there}) == []
+    assert told(a={"postgres": there}, b={"postgres": there}) == [
+        "b:postgres:database: database shared is taken by rick:services:a:postgres:database",
+        "b:postgres:readonly_roles:0: role reader is taken by rick:services:a:postgres:readonly_roles:0",
+    ]

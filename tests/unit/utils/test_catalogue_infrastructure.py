@@ -308,3 +308,42 @@ def test_further_settings_are_added(host):
     assert valkey["maxmemory-samples"] == "7"
     assert valkey["activerehashing"] == "no"
     assert valkey["save"] == ""
+
+
+DATABASE_SERVER = {"user": "rick", "password": {"file": "/etc/rick-infra/db.key"}}
+
+
+def test_a_server_elsewhere_is_completed(host):
+    host.says(postgresql={"servers": {"db.example.org": DATABASE_SERVER}})
+    assert host.settings("postgresql")["servers"]["db.example.org"] == {
+        **DATABASE_SERVER,
+        "port": 5432,
+        "database": "postgres",
+        "authority": "/etc/ssl/certs/ca-certificates.crt",
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "about", "told"),
+    [
+        ("db", {"user": "rick"}, "db:password: missing; say {file: /path}"),
+        ("db", {"password": {"pillar": "db"}}, "db:user: missing; say which role"),
+        ("db", {**DATABASE_SERVER, "prot": 1}, "db: unknown 'prot' (did you mean 'port'?)"),
+        ("db", {**DATABASE_SERVER, "port": "5432"}, "db:port: '5432' is not a number"),
+        ("db", {**DATABASE_SERVER, "port": 70000}, "db:port: 70000 is not a port"),
+        ("db", {**DATABASE_SERVER, "authority": "ca.crt"}, "db:authority: 'ca.crt' is not the absolute path"),
+        ("db", {**DATABASE_SERVER, "password": {"file": "db.key"}}, "db:password: file: 'db.key' is not an absolute"),
+        ("DB:1", DATABASE_SERVER, "DB:1: 'DB:1' is not the name of a host"),
+    ],
+)
+def test_a_mistake_about_a_server_elsewhere_is_told_with_its_place(host, name, about, told):
+    host.says(postgresql={"servers": {name: about}})
+    assert f"rick:postgresql:servers:{told}" in complaint(host.settings, "postgresql")
+
+
+@pytest.mark.parametrize("about", ["hunter2hunter2", {**DATABASE_SERVER, "password": "hunter2hunter2"}])
+def test_a_password_written_among_the_settings_is_refused_and_not_shown(host, about):
+    host.says(postgresql={"servers": {"db": about}})
+    message = complaint(host.settings, "postgresql")
+    assert message.startswith("rick:postgresql:servers:db")
+    assert "hunter2" not in message

@@ -92,6 +92,63 @@ def test_placeholders_stand_for_the_way_to_the_databases():
     }
 
 
+SERVERS = {"db.example.org": {"port": 6432, "user": "rick", "authority": "/etc/ssl/db.crt"}}
+
+
+def elsewhere(servers=SERVERS, **data):
+    """A service whose database is on another host, and what is wrong with it."""
+    postgresql = {**HOST["postgresql"], **({} if servers is None else {"servers": servers})}
+    host = {**HOST, "postgresql": postgresql}
+    one = entry(**{"postgres": {"host": "db.example.org"}, **data})
+    services, problems = catalogue.resolve({"notes": one}, host)
+    return services["notes"], problems
+
+
+def test_placeholders_stand_for_a_server_elsewhere_with_its_certificate_checked():
+    service, problems = elsewhere(
+        env={"A": "{postgres.url}", "B": "{postgres.host} {postgres.port} {postgres.ca}", "C": "{postgres.password}"}
+    )
+    assert problems == []
+    assert {name: text(value(service, name)) for name in "ABC"} == {
+        "A": "postgresql://notes:<notes.postgres>@db.example.org:6432/notes"
+        "?sslmode=verify-full&sslrootcert=/etc/rick-infra/postgres-ca.crt",
+        "B": "db.example.org 6432 /etc/rick-infra/postgres-ca.crt",
+        "C": "<notes.postgres>",
+    }
+    assert {"name": "notes.postgres", "generate": catalogue.GENERATED} in service["secrets"]
+
+
+def test_who_has_a_database_elsewhere_has_no_way_to_that_of_the_host():
+    service, _ = elsewhere(user=33, env={"A": "{postgres.url}"})
+    assert (service["account"]["groups"], service["ways"]["web"], service["private_sockets"]) == ([], "none", [])
+    service, _ = elsewhere(user=33, valkey=True)
+    assert service["account"]["groups"] == ["valkey-clients"]
+    assert [one["group"] for one in service["private_sockets"]] == ["valkey-clients"]
+
+
+def test_a_socket_is_no_part_of_a_server_elsewhere():
+    _, problems = elsewhere(env={"A": "{postgres.socket}"})
+    assert "{postgres.socket} stands for nothing" in problems[0]
+
+
+def test_a_server_that_is_not_in_the_settings_is_told_with_the_way_out():
+    _, problems = elsewhere({"db2.example.org": SERVERS["db.example.org"]}, env={"A": "{postgres.url}"})
+    assert problems == [
+        "service notes: nobody here may make a database at db.example.org (did you mean 'db2.example.org'?); say "
+        "rick:postgresql:servers:db.example.org with user and password (rick:services:notes:postgres:host)"
+    ]
+
+
+def test_where_the_settings_are_wrong_no_server_is_missed():
+    assert elsewhere(None, env={"A": "{postgres.url}"})[1] == []
+
+
+def test_a_service_without_a_server_elsewhere_resolves_as_if_there_were_none_at_all():
+    asked = {"postgres": {"auth": "scram"}, "valkey": True, "env": {"A": "{postgres.url}"}}
+    assert elsewhere(**asked)[0] == elsewhere(None, **asked)[0]
+    assert "server" not in {**elsewhere(**asked)[0], **elsewhere(**asked)[0]["postgres"]}
+
+
 def test_no_value_of_a_secret_is_in_a_resolved_service():
     service = resolved(secrets={"token": True, "smtp": {"pillar": "smtp:password"}}, env={"A": "x{secret.token}"})
     assert {"name": "notes.smtp", "pillar": "smtp:password"} in service["secrets"]

@@ -100,6 +100,27 @@ def test_the_order_of_keys_means_nothing():
     assert json.dumps(schema.complete(one)[0]) == json.dumps(schema.complete(other)[0])
 
 
+def test_a_database_elsewhere_has_a_password_and_no_kernel_that_vouches():
+    postgres = complete(postgres={"host": "db.example.org"})["postgres"]
+    assert (postgres["auth"], postgres["tls"]) == ("scram", "verify-full")
+    assert complete(postgres=True)["postgres"]["auth"] == "peer"
+    assert problems(postgres={"host": "db.example.org", "auth": "peer"}) == {"postgres:auth"}
+
+
+@pytest.mark.parametrize("mode", ["disable", "allow", "prefer", "require", "verify-ca", True])
+def test_nothing_less_than_a_checked_certificate_is_accepted(mode):
+    assert problems(postgres={"host": "db.example.org", "tls": mode}) == {"postgres:tls"}
+
+
+def test_a_socket_has_no_certificate_to_check():
+    assert problems(postgres={"tls": "verify-full"}) == {"postgres:tls"}
+
+
+@pytest.mark.parametrize("host", ["", "db/x", "db:5432", "DB.example.org", "*.example.org", "db example", "::1"])
+def test_a_server_elsewhere_is_named_as_in_its_certificate(host):
+    assert problems(postgres={"host": host}) == {"postgres:host"}
+
+
 @pytest.mark.parametrize(
     ("text", "seconds"), [(90, 90), ("90s", 90), ("5min", 300), ("5m", 300), ("1h", 3600), ("2 h", 7200)]
 )

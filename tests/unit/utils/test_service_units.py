@@ -11,7 +11,10 @@ service_units = load("utils", "service_units")
 text = load("utils", "quadlet_text")
 
 HOST = {
-    "postgresql": {"unit": "postgresql@17-main.service"},
+    "postgresql": {
+        "unit": "postgresql@17-main.service",
+        "servers": {"db.example.org": {"port": 5432, "authority": "/etc/ssl/db.crt"}},
+    },
     "valkey": {"unit": "valkey-server.service", "socket": "/run/valkey/valkey.sock"},
     "ports": {"notes": 20001},
 }
@@ -44,6 +47,12 @@ def test_least_privilege_is_the_default():
     assert container["Tmpfs"] == ["/tmp"]
     assert "AddCapability" not in container
     assert units()["notes-web.container"]["user"] == "notes"
+
+
+def test_a_database_elsewhere_is_known_by_one_file_and_nothing_leads_to_that_of_the_host():
+    made = units(postgres={"host": "db.example.org"})["notes-web.container"]
+    assert made["definition"]["Container"]["Volume"] == ["/etc/ssl/db.crt:/etc/rick-infra/postgres-ca.crt:ro"]
+    assert made["socket_groups"] == []
 
 
 def test_each_default_has_a_switch():
