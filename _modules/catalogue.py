@@ -239,7 +239,7 @@ def orphans():
     does not mention any more are there, too. Archives are not: they are kept on purpose. Nothing is deleted: an entry
     with ``state: absent`` does that.
 
-    Raises CommandExecutionError if PostgreSQL, Valkey or Podman cannot be asked.
+    Raises CommandExecutionError if PostgreSQL, here or on another host, Valkey or Podman cannot be asked.
 
     CLI Example:
 
@@ -251,6 +251,7 @@ def orphans():
     found = {
         "accounts": __salt__["account.list"](),
         "tenants": __salt__["postgres_tenant.list"](),
+        "elsewhere": {server: __salt__["postgres_tenant.list"](server) for server in __salt__["postgresql.servers"]()},
         "dumps": __salt__["postgres_dump.list"](),
         "valkey_users": __salt__["valkey_user.list"](),
         "valkey_instances": __salt__["valkey_instance.list"](),
@@ -341,7 +342,7 @@ def psql(name, command="SELECT current_user, current_database()"):
     command
         One statement of SQL.
 
-    For more, use psql itself: ``sudo -u NAME psql``.
+    For more, use psql itself: ``sudo -u NAME psql``, if the database is on this host.
 
     CLI Example:
 
@@ -353,7 +354,8 @@ def psql(name, command="SELECT current_user, current_database()"):
     if not postgres:
         raise CommandExecutionError(f"service {name} has no database (rick:services:{name}:postgres)")
     secret = __salt__["secret.path"](postgres["secret"]) if postgres["secret"] else None
-    return __salt__["postgresql.query_as"](name, command, postgres["database"], postgres["role"], secret)
+    server = postgres.get("server")
+    return __salt__["postgresql.query_as"](name, command, postgres["database"], postgres["role"], secret, server)
 
 
 def _catalogue():
@@ -419,11 +421,16 @@ def _impact_of_infrastructure(path):
         return {**answer, "reloads": ["caddy.service"], "says": "sites stay up while Caddy takes it over"}
     if component not in ("postgresql", "valkey"):
         return answer
+    if component == "postgresql" and keys[:1] == ["servers"]:
+        return {**answer, **__utils__["catalogue_impact.of_servers"](keys[1:], list(everybody))}
     kind = "postgres" if component == "postgresql" else component
     answer["connected"] = [
         one["name"]
         for one in everybody
-        if one["state"] == "present" and one[kind] and one[kind].get("isolation") != "instance"
+        if one["state"] == "present"
+        and one[kind]
+        and one[kind].get("isolation") != "instance"
+        and not one.get("server")
     ]
     setting = keys[-1] if keys and keys[-1] != "settings" else None
     restart = _takes_restart(component, setting)

@@ -11,6 +11,12 @@ and nobody gets in.
     salt-call leftovers.of notes "$(salt-call --out=newline_values_only catalogue.show notes)"
 """
 
+import logging
+
+from salt.exceptions import CommandExecutionError
+
+log = logging.getLogger(__name__)
+
 
 def of(name, service):
     """
@@ -58,8 +64,10 @@ def _kinds(name, service):
     secrets, values, valkey = service["secrets"], service["values"], service["valkey"]
     stale = __salt__["private_socket.undeclared"](name, [one["target"] for one in service["private_sockets"]])
     kinds = [_pair("private_socket.remnants", "private_socket.remove", name, **one) for one in stale]
-    if not service["postgres"]:
-        kinds.append(_pair("postgres_tenant.removal_differences", "postgres_tenant.lock", name))
+    kinds += [
+        _pair("postgres_tenant.removal_differences", "postgres_tenant.lock", name, **place)
+        for place in _former_databases(name, service["postgres"])
+    ]
     if not valkey:
         kinds.append(_pair("valkey_user.remnants", "valkey_user.remove", name))
     if not valkey or valkey["isolation"] != "instance":
@@ -67,6 +75,22 @@ def _kinds(name, service):
     # Last: the way out of a database may need the password.
     kinds.append(_pair("secret.undeclared", "secret.remove_undeclared", name, secrets=secrets, values=values))
     return kinds
+
+
+def _former_databases(name, postgres):
+    """Where a service may have had a database, and has it elsewhere or nowhere now."""
+    if not postgres or postgres.get("server"):
+        yield {}
+    for server in __salt__["postgresql.servers"]():
+        if postgres and postgres.get("server") == server:
+            continue
+        try:
+            __salt__["postgresql.server"](server=server)
+        except CommandExecutionError as error:
+            # Nothing of this service needs that server now: it is no reason for it to fail. A later run looks again.
+            log.warning("service %s: what it may still have there is not known: %s", name, error)
+            continue
+        yield {"server": server}
 
 
 def _pair(differences, take_away, name, **arguments):

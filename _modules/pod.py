@@ -184,7 +184,7 @@ def start_changes(name, files, postgres=None, units=None, timers=()):
     return {**_start_changes(name, pending, _images_change(name, wanted, postgres), stale, gone), **removal}
 
 
-def start(name, files, postgres=None, units=None, timers=()):
+def start(name, files, postgres=None, units=None, timers=(), server=None):
     """
     Start and restart what has to be, and return without waiting for it. What is declared no more goes.
 
@@ -209,7 +209,7 @@ def start(name, files, postgres=None, units=None, timers=()):
     changes = {**_start_changes(name, prepared["changes"], dumped, stale, gone), **removal}
     if not changes:
         return {"changes": {}, "dump": None}
-    dump = __salt__["postgres_dump.dump"](name, postgres) if dumped else None
+    dump = __salt__["postgres_dump.dump"](name, postgres, server) if dumped else None
     __context__.setdefault(STARTED, {})[name] = time.time()
     if gone:
         remove_timers(name, keep=[unit for unit in __salt__["quadlet_live.timers"](name) if unit not in gone])

@@ -12,6 +12,10 @@ that is checked from outside at each run. What the owner does to its schemas
 and rights in there then concerns nobody else. So only services that declare
 extensions or read-only roles are looked into, and their connections are closed
 at once, since the server has only so many.
+
+**Where.** Without ``server`` it is this host's PostgreSQL. With it, another host's, by its name in
+``rick:postgresql:servers`` (see ``postgresql``). It may be several hosts' at once, so marks there name the host, too.
+What is locked there is the roles alone: a database that admits nobody would not admit whom we are there to dump it.
 """
 
 from salt.exceptions import CommandExecutionError, SaltInvocationError
@@ -30,6 +34,7 @@ DEFAULTS = {
     "secret": None,
     "readonly_roles": (),
     "readonly_connection_limit": -1,
+    "server": None,
 }
 
 
@@ -68,16 +73,50 @@ def apply(name, tenant=None):
         _generate(wanted["locale"])
     _apply_roles(wanted, changes)
     if "password" in changes:
-        __salt__["postgresql_password.set"](wanted["role"], wanted["secret_file"])
+        __salt__["postgresql_password.set"](wanted["role"], wanted["secret_file"], **_at(wanted["server"]))
     _apply_database(wanted, changes)
     # Asked again: rights follow owners, and a role that was dropped by hand took its rights along.
-    _apply_inside(wanted, _inside(wanted, _inventory()))
+    _apply_inside(wanted, _inside(wanted, inventory(wanted["server"])))
+    if wanted["server"] and "password" in changes:
+        _insist_on_a_way_in(wanted)
     return True
 
 
-def list_():
+def places():
     """
-    Return what services have here, whether an entry still declares them or not.
+    Return where services may have databases: None, which is this host, and the servers elsewhere.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call postgres_tenant.places
+    """
+    return [None, *__salt__["postgresql.servers"]()]
+
+
+def inventory(server=None):
+    """
+    Return all roles and databases as ``postgresql.inventory`` does, nothing while this host's own server does not run.
+
+    Of a server elsewhere, which marks there are is what this host's services have.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call postgres_tenant.inventory
+    """
+    if server:
+        return __utils__["postgres_tenants.seen_from"](__opts__["id"], __salt__["postgresql.inventory"](server=server))
+    if __salt__["postgresql.server"]()["accepting"]:
+        return __salt__["postgresql.inventory"]()
+    return {"roles": {}, "databases": {}}
+
+
+def list_(server=None):
+    """
+    Return what services of this host have there, whether an entry still declares them or not.
 
     ``{service: {"roles", "readonly_roles", "databases": names, "locked": nobody can connect}}``
 
@@ -89,17 +128,17 @@ def list_():
 
         salt-call postgres_tenant.list
     """
-    if not __salt__["postgresql.server"]()["accepting"] and __salt__["postgresql.clusters"]():
+    if not server and not __salt__["postgresql.server"]()["accepting"] and __salt__["postgresql.clusters"]():
         raise CommandExecutionError(
             "PostgreSQL does not listen on its socket, so nobody can say what services have there: "
             "systemctl status 'postgresql@*'"
         )
-    return __utils__["postgres_tenants.tenants"](_inventory())
+    return __utils__["postgres_tenants.tenants"](inventory(server))
 
 
-def removal_differences(name, data="keep", archive=None):
+def removal_differences(name, data="keep", archive=None, server=None):
     """
-    Return what has to change for a service to be gone from PostgreSQL. Arguments as in ``postgres_tenant.absent``.
+    Return what has to change for a service to be gone from a PostgreSQL. Arguments as in ``postgres_tenant.absent``.
 
     CLI Example:
 
@@ -107,17 +146,19 @@ def removal_differences(name, data="keep", archive=None):
 
         salt-call postgres_tenant.removal_differences notes data=archive
     """
-    inventory, mine = _mine(name)
+    there, mine = _mine(name, server)
     if data == "keep":
-        return __utils__["postgres_tenants.locking_differences"](mine, inventory)
+        lockable = {**mine, "databases": []} if server else mine
+        return _titled(__utils__["postgres_tenants.locking_differences"](lockable, there), server)
     if data not in ("archive", "delete"):
         raise SaltInvocationError(f"service {name}: data {data!r} is not keep, archive or delete")
     folder = f"{__salt__['postgres_dump.folder'](archive)}/{name}" if data == "archive" else None
-    dumps = __salt__["postgres_dump.list"]().get(name)
-    return __utils__["postgres_tenants.removal_differences"](mine, databases(name), dumps, folder)
+    dumps = None if server else __salt__["postgres_dump.list"]().get(name)
+    found = __utils__["postgres_tenants.removal_differences"](mine, databases(name, server), dumps, folder)
+    return _titled(found, server)
 
 
-def databases(name):
+def databases(name, server=None):
     """
     Return the databases that are a service's, sorted, without those in which a dump is being tried.
 
@@ -127,11 +168,11 @@ def databases(name):
 
         salt-call postgres_tenant.databases notes
     """
-    _, mine = _mine(name)
+    _, mine = _mine(name, server)
     return [one for one in mine["databases"] if not __utils__["postgres_dumps.is_scratch"](one)]
 
 
-def to_archive(name, archive=None):
+def to_archive(name, archive=None, server=None):
     """
     Return which databases of a service would be archived, ``{thing: {"old", "new"}}``; not what this run has archived.
 
@@ -144,12 +185,13 @@ def to_archive(name, archive=None):
 
         salt-call postgres_tenant.to_archive notes
     """
-    changes = removal_differences(name, "archive", archive)
-    mine = [one for one in databases(name) if not __utils__["archives.made"](__context__, name, f"database {one}")]
-    return {thing: changes[thing] for thing in (f"archive of {one}" for one in mine)}
+    changes = removal_differences(name, "archive", archive, server)
+    made = __utils__["archives.made"]
+    mine = [one for one in databases(name, server) if not made(__context__, name, _title(f"database {one}", server))]
+    return {thing: changes[thing] for thing in (_title(f"archive of {one}", server) for one in mine)}
 
 
-def archive(name, archive=None):
+def archive(name, archive=None, server=None):
     """
     Archive a service's databases, prove it, and return the files. Nobody but the superuser gets in any more.
 
@@ -165,20 +207,20 @@ def archive(name, archive=None):
 
         salt-call postgres_tenant.archive notes
     """
-    lock(name)
-    refuse_visitors(name)
+    lock(name, server)
+    refuse_visitors(name, server)
     files = []
-    for one in databases(name):
-        what = f"database {one}"
+    for one in databases(name, server):
+        what = _title(f"database {one}", server)
         file = __utils__["archives.made"](__context__, name, what)
         if not file:
-            file = __salt__["postgres_dump.archive"](name, one, archive)
+            file = __salt__["postgres_dump.archive"](name, one, archive, **_at(server))
             __utils__["archives.note"](__context__, name, what, file)
         files.append(file)
     return files
 
 
-def lock(name):
+def lock(name, server=None):
     """
     Let nobody but the superuser into what a service has, and end its sessions. ``apply`` unlocks it.
 
@@ -188,20 +230,22 @@ def lock(name):
 
         salt-call postgres_tenant.lock notes
     """
-    _, mine = _mine(name)
+    _, mine = _mine(name, server)
     roles = [*mine["roles"], *mine["readonly_roles"]]
     statements = [_sql("ALTER ROLE {} NOLOGIN", one) for one in roles]
-    statements += [_sql("ALTER DATABASE {} CONNECTION LIMIT 0", one) for one in mine["databases"]]
+    if not server:
+        statements += [_sql("ALTER DATABASE {} CONNECTION LIMIT 0", one) for one in mine["databases"]]
     if statements:
-        __salt__["postgresql.change"](statements)
+        __salt__["postgresql.change"](statements, **_at(server))
         __salt__["postgresql.query"](
             "SELECT pg_terminate_backend(pid, %(limit)s) FROM pg_stat_activity WHERE usename::text = ANY(%(roles)s)",
             {"limit": END_TIMEOUT, "roles": roles},
+            **_at(server),
         )
     return True
 
 
-def visitors(name):
+def visitors(name, server=None):
     """
     Return who is connected to a service's databases without being one of its roles, sorted; Salt's own not counted.
 
@@ -213,16 +257,19 @@ def visitors(name):
 
         salt-call postgres_tenant.visitors notes
     """
-    _, mine = _mine(name)
+    _, mine = _mine(name, server)
+    # Who is no superuser is not told the type of others' sessions. What is nobody's is the server's own.
     rows = __salt__["postgresql.query"](
-        "SELECT DISTINCT usename::text AS role FROM pg_stat_activity WHERE datname::text = ANY(%(names)s) "
-        "AND backend_type = 'client backend' AND application_name <> 'rick-infra'",
-        {"names": databases(name)},
+        "SELECT DISTINCT usename::text AS role FROM pg_stat_activity WHERE datname::text = ANY(%(names)s) AND "
+        "usename IS NOT NULL AND coalesce(backend_type, 'client backend') = 'client backend' "
+        "AND application_name <> 'rick-infra'",
+        {"names": databases(name, server)},
+        **_at(server),
     )
     return sorted({row["role"] for row in rows} - {*mine["roles"], *mine["readonly_roles"]})
 
 
-def refuse_visitors(name):
+def refuse_visitors(name, server=None):
     """
     Raise CommandExecutionError if somebody is connected to a service's databases who keeps them from being dropped.
 
@@ -232,14 +279,14 @@ def refuse_visitors(name):
 
         salt-call postgres_tenant.refuse_visitors notes
     """
-    present = visitors(name)
+    present = visitors(name, server)
     if present:  # dropping would fail, so that each run left one more archive
         raise CommandExecutionError(
             f"service {name}: {', '.join(present)} is connected to its database; end that session before"
         )
 
 
-def drop(name):
+def drop(name, server=None):
     """
     Drop all databases and roles of a service, and delete its dumps. **All that is in them is lost**.
 
@@ -252,15 +299,17 @@ def drop(name):
 
         salt-call postgres_tenant.drop notes
     """
-    lock(name)
-    _, mine = _mine(name)
+    lock(name, server)
+    _, mine = _mine(name, server)
     for one in mine["databases"]:
-        __salt__["postgresql.database_drop"](one, force=__utils__["postgres_dumps.is_scratch"](one))
+        scratch = __utils__["postgres_dumps.is_scratch"](one)
+        __salt__["postgresql.database_drop"](one, force=scratch, **_at(server))
     for one in [*mine["readonly_roles"], *mine["roles"]]:
         # Rights that somebody gave it on other databases would keep it.
-        __salt__["postgresql.change"]([_sql("DROP OWNED BY {}", one)])
-        __salt__["postgresql.role_drop"](one)
-    __salt__["postgres_dump.remove"](name)
+        __salt__["postgresql.change"]([_sql("DROP OWNED BY {}", one)], **_at(server))
+        __salt__["postgresql.role_drop"](one, **_at(server))
+    if not server:
+        __salt__["postgres_dump.remove"](name)
     return True
 
 
@@ -275,11 +324,14 @@ def _complete(name, tenant):
     auth = tenant["auth"]
     if auth not in ("peer", "scram"):
         raise SaltInvocationError(f"service {name}: auth {auth!r} is not peer or scram")
+    server = tenant["server"]
+    if server and auth == "peer":
+        raise SaltInvocationError(f"service {name}: auth peer, but no kernel says at {server} who connects; say scram")
     group = __salt__["postgresql_password.group"]()
     role, database = tenant["role"] or name, tenant["database"] or name
     readers = sorted(set(tenant["readonly_roles"]))
     for one in (role, *readers):
-        if __utils__["postgresql_names.role"](one) in (group, __utils__["postgres_dumps.restorer"]()):
+        if __utils__["postgresql_names.role"](one) == group or __utils__["postgres_dumps.is_restorer"](one):
             raise SaltInvocationError(f"role {one}: belongs to this tree itself, choose another name")
     if role in readers:
         raise SaltInvocationError(f"service {name}: role {role} owns the database, so it cannot be read-only")
@@ -294,33 +346,30 @@ def _complete(name, tenant):
         "extensions": sorted(set(tenant["extensions"])),
         "connection_limit": tenant["connection_limit"],
         "auth": auth,
-        "group": group,
+        # On a server elsewhere everybody has a password.
+        "group": None if server else group,
+        "server": server,
+        "host": __opts__["id"] if server else None,
         "secret_file": __salt__["secret.path"](secret) if auth == "scram" else None,
         "readonly_roles": readers,
         "readonly_connection_limit": tenant["readonly_connection_limit"],
     }
 
 
-def _inventory():
-    if __salt__["postgresql.server"]()["accepting"]:
-        return __salt__["postgresql.inventory"]()
-    return {"roles": {}, "databases": {}}
-
-
 def _differences(wanted):
-    inventory = _inventory()
-    __utils__["postgres_tenants.refuse_foreign"](wanted, inventory)
+    there = inventory(wanted["server"])
+    __utils__["postgres_tenants.refuse_foreign"](wanted, there)
     changes = {}
-    present = inventory["databases"].get(wanted["database"])
+    present = there["databases"].get(wanted["database"])
     if present:
         __utils__["postgresql_locales.refuse_another"](wanted["database"], present, "UTF8", wanted["locale"])
-    if __utils__["postgresql_locales.missing"](wanted["locale"]):
+    if not wanted["server"] and __utils__["postgresql_locales.missing"](wanted["locale"]):
         changes["locale"] = {"old": None, "new": wanted["locale"]}
-    changes.update(__utils__["postgres_tenants.differences"](wanted, inventory))
-    if not _has_password(wanted, inventory):
+    changes.update(__utils__["postgres_tenants.differences"](wanted, there))
+    if not _has_password(wanted, there):
         new = f"that in {wanted['secret_file']}" if wanted["secret_file"] else None
         changes["password"] = {"old": "another or none" if new else "one", "new": new}
-    return {**changes, **_inside(wanted, inventory)}
+    return {**changes, **_inside(wanted, there)}
 
 
 def _has_password(wanted, inventory):
@@ -329,7 +378,8 @@ def _has_password(wanted, inventory):
     # A password that nobody is asked for is not worth a question: peer is what lets the others in.
     if wanted["auth"] == "peer" and wanted["group"] not in inventory["roles"][wanted["role"]]["member_of"]:
         return True
-    return __salt__["postgresql_password.matches"](wanted["role"], wanted["secret_file"])
+    there = {**_at(wanted["server"]), "database": wanted["database"]} if wanted["server"] else {}
+    return __salt__["postgresql_password.matches"](wanted["role"], wanted["secret_file"], **there)
 
 
 def _inside(wanted, inventory):
@@ -339,22 +389,27 @@ def _inside(wanted, inventory):
         if not wanted["extensions"] and not wanted["readonly_roles"]:
             return {}
         sql, parameters = __utils__["postgres_tenants.inside_question"](wanted)
-        [facts] = __salt__["postgresql.query"](sql, parameters, wanted["database"])
-        __salt__["postgresql.forget_connections"](wanted["database"])
+        [facts] = __salt__["postgresql.query"](sql, parameters, wanted["database"], **_at(wanted["server"]))
+        __salt__["postgresql.forget_connections"](wanted["database"], **_at(wanted["server"]))
     return __utils__["postgres_tenants.inside_differences"](wanted, inventory, facts)
 
 
 def _refuse_what_cannot_be(wanted, changes):
     """Say what is missing on the host before anything is changed."""
-    service, version = wanted["name"], __salt__["postgresql.server"]()["version"]
+    service, server = wanted["name"], wanted["server"]
+    version = __salt__["postgresql.server"](**_at(server))["version"]
     for extension in changes.get("extensions", {}).get("new", ()):
-        if not __salt__["postgresql.extension"](extension, "postgres")["available"]:
+        if not __salt__["postgresql.extension"](extension, "postgres", **_at(server))["available"]:
+            if server:
+                raise CommandExecutionError(
+                    f"service {service}: {server} has no extension {extension}; who runs that server can install it"
+                )
             package = __utils__["postgres_tenants.package"](extension, version)
             raise CommandExecutionError(
                 f"service {service}: this host has no extension {extension}; install its package, which is likely "
                 f"called {package} (apt-cache search postgresql-{version.partition('.')[0]}- shows all)"
             )
-    if wanted["auth"] == "scram" and wanted["group"] not in _inventory()["roles"]:
+    if wanted["auth"] == "scram" and not server and wanted["group"] not in inventory()["roles"]:
         raise CommandExecutionError(
             f"service {service}: there is no role {wanted['group']}, whose members log in with a password; "
             "salt-call state.apply infra.postgresql makes it"
@@ -373,73 +428,106 @@ def _generate(locale):
     __utils__["postgresql_locales.generate"](locale)
 
 
+def _insist_on_a_way_in(wanted):
+    """A password that is right opens nothing where the server's own rules refuse the role, or this host."""
+    why = __salt__["postgresql_password.refusal"](
+        wanted["role"], wanted["secret_file"], wanted["server"], wanted["database"]
+    )
+    if why:
+        raise CommandExecutionError(
+            f"service {wanted['name']}: its role has its password and is not let in: {why}; pg_hba.conf there needs a "
+            f"line for it: hostssl {wanted['database']} {wanted['role']} ADDRESS scram-sha-256"
+        )
+
+
 def _apply_roles(wanted, changes):
-    roles = _inventory()["roles"]
+    server = wanted["server"]
+    roles = inventory(server)["roles"]
     options = {wanted["role"]: ("role", __utils__["postgres_tenants.role_options"](wanted))}
     for reader in wanted["readonly_roles"]:
         options[reader] = (f"read-only role {reader}", __utils__["postgres_tenants.reader_options"](wanted))
     for role, (title, arguments) in options.items():
         if title in changes:
-            __salt__[f"postgresql.role_{'alter' if role in roles else 'create'}"](role, **arguments)
-    for reader in __utils__["postgres_tenants.surplus_readers"](wanted, _inventory()):
+            told = {**arguments, "comment": _written(arguments["comment"], server)}
+            __salt__[f"postgresql.role_{'alter' if role in roles else 'create'}"](role, **told, **_at(server))
+    for reader in __utils__["postgres_tenants.surplus_readers"](wanted, inventory(server)):
         _drop_reader(reader, wanted)
 
 
 def _drop_reader(reader, wanted):
+    server = wanted["server"]
     away = [_sql("REASSIGN OWNED BY {} TO {}", reader, wanted["role"]), _sql("DROP OWNED BY {}", reader)]
-    if wanted["database"] in _inventory()["databases"]:
-        __salt__["postgresql.change"](away, wanted["database"])
-    __salt__["postgresql.role_drop"](reader)
+    if wanted["database"] in inventory(server)["databases"]:
+        __salt__["postgresql.change"](away, wanted["database"], **_at(server))
+    __salt__["postgresql.role_drop"](reader, **_at(server))
 
 
 def _apply_database(wanted, changes):
     if "database" not in changes:
         return
-    database, role = wanted["database"], wanted["role"]
-    inventory = _inventory()
-    present = inventory["databases"].get(database)
+    database, role, server = wanted["database"], wanted["role"], wanted["server"]
+    there = inventory(server)
+    present = there["databases"].get(database)
     if not present:
-        __salt__["postgresql.database_create"](database, role, locale=wanted["locale"])
+        __salt__["postgresql.database_create"](database, role, locale=wanted["locale"], **_at(server))
     else:
         # What an earlier role of this service has made in there belongs to it with the database.
         if present["owner"] != role:
-            _hand_over(present["owner"], wanted, inventory)
-        __salt__["postgresql.database_alter"](database, role)
-    __salt__["postgresql.database_grant"](database, __utils__["postgres_tenants.privileges"](wanted))
-    mark = __utils__["postgres_tenants.mark"](wanted["name"])
-    __salt__["postgresql.change"]([_sql("COMMENT ON DATABASE {} IS {mark}", database, mark=mark)])
+            _hand_over(present["owner"], wanted, there)
+        __salt__["postgresql.database_alter"](database, role, **_at(server))
+    __salt__["postgresql.database_grant"](database, __utils__["postgres_tenants.privileges"](wanted), **_at(server))
+    mark = _written(__utils__["postgres_tenants.mark"](wanted["name"]), server)
+    __salt__["postgresql.change"]([_sql("COMMENT ON DATABASE {} IS {mark}", database, mark=mark)], **_at(server))
 
 
 def _hand_over(former, wanted, inventory):
     service, _ = __utils__["postgres_tenants.marked"](inventory["roles"].get(former, {}).get("comment"))
     if service == wanted["name"]:
-        __salt__["postgresql.change"]([_sql("REASSIGN OWNED BY {} TO {}", former, wanted["role"])], wanted["database"])
+        over = [_sql("REASSIGN OWNED BY {} TO {}", former, wanted["role"])]
+        __salt__["postgresql.change"](over, wanted["database"], **_at(wanted["server"]))
 
 
 def _apply_inside(wanted, changes):
-    database, role = wanted["database"], wanted["role"]
+    database, role, there = wanted["database"], wanted["role"], _at(wanted["server"])
     for extension in changes.get("extensions", {}).get("new", ()):
-        __salt__["postgresql.extension_create"](extension, database)
+        __salt__["postgresql.extension_create"](extension, database, **there)
     if "schema public" in changes:
         owned = _sql("ALTER SCHEMA public OWNER TO pg_database_owner")
-        __salt__["postgresql.change"]([owned, "REVOKE CREATE ON SCHEMA public FROM PUBLIC"], database)
+        __salt__["postgresql.change"]([owned, "REVOKE CREATE ON SCHEMA public FROM PUBLIC"], database, **there)
     readers = [reader for reader in wanted["readonly_roles"] if f"{reader} reads" in changes]
     if readers:
         question = __utils__["postgres_tenants.schemas_question"]()
-        schemas = [row["name"] for row in __salt__["postgresql.query"](question, database=database)]
+        schemas = [row["name"] for row in __salt__["postgresql.query"](question, database=database, **there)]
         for reader in readers:
             # Not _sql: what runs in a util does not find the dunders of a module.
             compose = __utils__["postgresql_server.statement"]
             statements = __utils__["postgres_tenants.reading"](compose, role, reader, schemas)
-            __salt__["postgresql.change"](statements, database)
+            __salt__["postgresql.change"](statements, database, **there)
 
 
-def _mine(name):
+def _mine(name, server):
     """The inventory, and what of it carries the service's mark."""
     __utils__["postgres_tenants.check_name"](name)
-    inventory = _inventory()
+    there = inventory(server)
     nothing = {"roles": [], "readonly_roles": [], "databases": []}
-    return inventory, __utils__["postgres_tenants.tenants"](inventory).get(name, nothing)
+    return there, __utils__["postgres_tenants.tenants"](there).get(name, nothing)
+
+
+def _at(server):
+    """The argument of functions that act on this host's server unless they are told another."""
+    return {"server": server} if server else {}
+
+
+def _written(mark, server):
+    return __utils__["postgres_tenants.mark_of"](__opts__["id"], mark) if server else mark
+
+
+def _title(thing, server):
+    return f"{thing} at {server}" if server else thing
+
+
+def _titled(changes, server):
+    return {_title(thing, server): change for thing, change in changes.items()}
 
 
 def _sql(text, *identifiers, **literals):

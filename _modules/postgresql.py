@@ -1,11 +1,21 @@
 """
-PostgreSQL over its Unix socket: roles, databases and extensions, asked and changed in SQL without a fork.
+PostgreSQL: roles, databases and extensions, asked and changed in SQL without a fork.
 
 Only the system user ``postgres`` is the superuser, by ``peer`` authentication,
 and no ident map makes root one. Salt therefore connects while its effective
 uid is that of ``postgres``: the kernel notes the ids at connect(2), and the
 connection stays the superuser's when root's ids are back. There is one
 connection a database and run.
+
+That is this host's server. ``server``, where a function takes it, is another
+host's: its name in the setting ``rick:postgresql:servers``, which also says
+who makes roles and databases there. That role need not be a superuser. It
+becomes a member of the roles that it makes, without which PostgreSQL would not
+let it make databases for them.
+
+.. code-block:: bash
+
+    salt-call postgresql.query 'SELECT version()' server=db.example.org
 
 How the configuration files get into the running server is the matter of
 ``postgresql_settings``.
@@ -20,8 +30,17 @@ DATA = Path("/var/lib/postgresql")  # Debian: VERSION/CLUSTER below it
 QUERY_AS_TIMEOUT = 30  # seconds; a check that takes longer has failed
 MAINTENANCE_DATABASE = "postgres"
 CONTEXT_KEY = "postgresql.connection."
+ELSEWHERE_KEY = "postgresql.connection_to."
 
 INVENTORY_KEY = "postgresql.inventory"
+FAILED_KEY = "postgresql.failed."  # why a server elsewhere was not reached in this run
+# What a role never is, by the names of ``role``, and the word that takes it away.
+NEVER = {
+    "superuser": "NOSUPERUSER",
+    "createrole": "NOCREATEROLE",
+    "replication": "NOREPLICATION",
+    "bypassrls": "NOBYPASSRLS",
+}
 
 # What matters is asked of the catalogue as a whole, so that a run with many services asks once: inventory().
 ROLES = """
@@ -47,7 +66,7 @@ FROM pg_database d
 """
 
 
-def query(sql, params=None, database=MAINTENANCE_DATABASE):
+def query(sql, params=None, database=MAINTENANCE_DATABASE, server=None):
     """
     Return the rows of a statement run by the superuser, each ``{column: value}``; an empty list if it has none.
 
@@ -72,10 +91,10 @@ def query(sql, params=None, database=MAINTENANCE_DATABASE):
 
         salt-call postgresql.query 'SELECT datname FROM pg_database'
     """
-    return __utils__["postgresql_server.plain"](_run(sql, params=params, database=database))
+    return __utils__["postgresql_server.plain"](_run(sql, params=params, database=database, server=server))
 
 
-def change(statements, database=MAINTENANCE_DATABASE):
+def change(statements, database=MAINTENANCE_DATABASE, server=None):
     """
     Run statements as the superuser, several of them in one transaction: all or none.
 
@@ -91,11 +110,11 @@ def change(statements, database=MAINTENANCE_DATABASE):
 
         salt-call postgresql.change '["REVOKE CONNECT ON DATABASE notes FROM PUBLIC"]'
     """
-    _change(*statements, database=database)
+    _change(*statements, database=database, server=server)
     return True
 
 
-def inventory():
+def inventory(server=None):
     """
     Return all roles and databases, ``{"roles": {name: ...}, "databases": {name: ...}}``, each as by itself.
 
@@ -107,29 +126,31 @@ def inventory():
 
         salt-call postgresql.inventory
     """
-    if INVENTORY_KEY not in __context__:
+    key = _inventory_key(server)
+    if key not in __context__:
         [rows] = _run(
             f"SELECT (SELECT json_agg(r) FROM ({ROLES}) r) AS roles,"  # noqa: S608 - constants
-            f" (SELECT json_agg(d) FROM ({DATABASES}) d) AS databases"
+            f" (SELECT json_agg(d) FROM ({DATABASES}) d) AS databases",
+            server=server,
         )
-        __context__[INVENTORY_KEY] = {
+        __context__[key] = {
             kind: {
                 row.pop("name"): {**row, **({"privileges": row["privileges"] or {}} if "privileges" in row else {})}
                 for row in rows[kind]
             }
             for kind in ("roles", "databases")
         }
-    return __context__[INVENTORY_KEY]
+    return __context__[key]
 
 
-def server():
+def server(server=None):
     """
     Return how the server stands: ``{"accepting": bool, "version": str or None}``.
 
     Not accepting is a server that nobody can connect to because the user
     ``postgres`` or its socket is not there, or nobody listens.
 
-    Raises CommandExecutionError for any other reason not to get in.
+    Raises CommandExecutionError for any other reason not to get in, and for each that there is with another host's.
 
     CLI Example:
 
@@ -137,10 +158,12 @@ def server():
 
         salt-call postgresql.server
     """
+    if server is not None:
+        return {"accepting": True, "version": _version(server)}
     # A connection that is open says it too, and costs the server no process to answer.
     if not _open(MAINTENANCE_DATABASE) and not __utils__["postgresql_server.listens"]():
         return {"accepting": False, "version": None}
-    return {"accepting": True, "version": _run("SHOW server_version")[0]["server_version"].split()[0]}
+    return {"accepting": True, "version": _version()}
 
 
 def clusters():
@@ -156,7 +179,7 @@ def clusters():
     return sorted(str(path.parent) for path in DATA.glob("*/*/PG_VERSION"))
 
 
-def role(name):
+def role(name, server=None):
     """
     Return what a role is, ``{}`` if there is none.
 
@@ -170,11 +193,11 @@ def role(name):
 
         salt-call postgresql.role notes
     """
-    rows = _run(f"{ROLES} WHERE rolname = %s", params=[name])
+    rows = _run(f"{ROLES} WHERE rolname = %s", params=[name], server=server)
     return {key: value for key, value in rows[0].items() if key != "name"} if rows else {}
 
 
-def role_create(name, login=True, connection_limit=-1, createdb=False, member_of=(), comment=None):
+def role_create(name, login=True, connection_limit=-1, createdb=False, member_of=(), comment=None, server=None):
     """
     Create a role. Arguments as in the state ``postgresql.role_present``. It has no password and is never a superuser.
 
@@ -187,10 +210,10 @@ def role_create(name, login=True, connection_limit=-1, createdb=False, member_of
 
         salt-call postgresql.role_create notes
     """
-    return _set_role("CREATE", name, login, connection_limit, createdb, member_of, comment)
+    return _set_role("CREATE", name, login, connection_limit, createdb, member_of, comment, server)
 
 
-def role_alter(name, login=True, connection_limit=-1, createdb=False, member_of=(), comment=None):
+def role_alter(name, login=True, connection_limit=-1, createdb=False, member_of=(), comment=None, server=None):
     """
     Make an existing role exactly as given; what is not given becomes the default. Any superuser's right is taken away.
 
@@ -203,10 +226,10 @@ def role_alter(name, login=True, connection_limit=-1, createdb=False, member_of=
 
         salt-call postgresql.role_alter notes connection_limit=20
     """
-    return _set_role("ALTER", name, login, connection_limit, createdb, member_of, comment)
+    return _set_role("ALTER", name, login, connection_limit, createdb, member_of, comment, server)
 
 
-def role_drop(name):
+def role_drop(name, server=None):
     """
     Drop a role. PostgreSQL refuses while it owns something and says what.
 
@@ -216,11 +239,11 @@ def role_drop(name):
 
         salt-call postgresql.role_drop notes
     """
-    _change(_sql("DROP ROLE {}", __utils__["postgresql_names.role"](name)))
+    _change(_sql("DROP ROLE {}", __utils__["postgresql_names.role"](name)), server=server)
     return True
 
 
-def database(name):
+def database(name, server=None):
     """
     Return what a database is, ``{}`` if there is none.
 
@@ -235,14 +258,16 @@ def database(name):
 
         salt-call postgresql.database notes
     """
-    rows = _run(f"{DATABASES} WHERE datname = %s", params=[name])
+    rows = _run(f"{DATABASES} WHERE datname = %s", params=[name], server=server)
     if not rows:
         return {}
     facts = {key: value for key, value in rows[0].items() if key != "name"}
     return {**facts, "privileges": facts["privileges"] or {}}
 
 
-def database_create(name, owner, encoding="UTF8", locale="C.UTF-8", template="template0", connection_limit=-1):
+def database_create(
+    name, owner, encoding="UTF8", locale="C.UTF-8", template="template0", connection_limit=-1, server=None
+):
     """
     Create a database. Arguments as in the state ``postgresql.database_present``.
 
@@ -262,11 +287,12 @@ def database_create(name, owner, encoding="UTF8", locale="C.UTF-8", template="te
         locale=locale,
         limit=connection_limit,
     )
-    _change(statement)
+    _hold([owner], server)
+    _change(statement, server=server)
     return True
 
 
-def database_alter(name, owner, connection_limit=-1):
+def database_alter(name, owner, connection_limit=-1, server=None):
     """
     Change a database's owner and connection limit, and let it be connected to.
 
@@ -277,14 +303,16 @@ def database_alter(name, owner, connection_limit=-1):
         salt-call postgresql.database_alter notes owner=notes
     """
     __utils__["postgresql_names.database"](name)
+    _hold([owner], server)
     _change(
         _sql("ALTER DATABASE {} OWNER TO {}", name, owner),
         _sql("ALTER DATABASE {} ALLOW_CONNECTIONS true CONNECTION LIMIT {limit}", name, limit=connection_limit),
+        server=server,
     )
     return True
 
 
-def database_grant(name, privileges):
+def database_grant(name, privileges, server=None):
     """
     Give exactly these privileges on a database, in one transaction; whoever is not mentioned loses theirs.
 
@@ -297,7 +325,7 @@ def database_grant(name, privileges):
 
         salt-call postgresql.database_grant notes '{"notes": ["CONNECT", "CREATE", "TEMPORARY"]}'
     """
-    present = database(__utils__["postgresql_names.database"](name)).get("privileges", {})
+    present = database(__utils__["postgresql_names.database"](name), server).get("privileges", {})
     unknown = {one for granted in privileges.values() for one in granted} - {"CONNECT", "CREATE", "TEMPORARY"}
     if unknown:
         raise SaltInvocationError(f"database {name}: no privilege {', '.join(sorted(unknown))} exists on databases")
@@ -308,11 +336,11 @@ def database_grant(name, privileges):
         if privileges.get(grantee):
             granted = ", ".join(sorted(privileges[grantee]))
             statements.append(_sql(f"GRANT {granted} ON DATABASE {{}} TO {who}", *names))
-    _change(*statements)
+    _change(*statements, server=server)
     return True
 
 
-def database_drop(name, force=False):
+def database_drop(name, force=False, server=None):
     """
     Drop a database with all that is in it. PostgreSQL refuses while somebody is connected.
 
@@ -326,12 +354,12 @@ def database_drop(name, force=False):
         salt-call postgresql.database_drop notes
     """
     __utils__["postgresql_names.database"](name)
-    _forget(name)
-    _change(_sql("DROP DATABASE {} WITH (FORCE)" if force else "DROP DATABASE {}", name))
+    _forget(name, server)
+    _change(_sql("DROP DATABASE {} WITH (FORCE)" if force else "DROP DATABASE {}", name), server=server)
     return True
 
 
-def extension(name, database):
+def extension(name, database, server=None):
     """
     Return an extension's versions in a database: ``{"installed": str or None, "available": str or None}``.
 
@@ -348,11 +376,12 @@ def extension(name, database):
         " FROM pg_available_extensions WHERE name = %s",
         params=[name],
         database=database,
+        server=server,
     )
     return rows[0] if rows else {"installed": None, "available": None}
 
 
-def extension_create(name, database, schema=None):
+def extension_create(name, database, schema=None, server=None):
     """
     Create an extension, and those it needs, in a database.
 
@@ -370,7 +399,7 @@ def extension_create(name, database, schema=None):
         ]
     else:
         create = [_sql("CREATE EXTENSION IF NOT EXISTS {} SCHEMA {} CASCADE", name, schema)]
-    _change(*create, database=database)
+    _change(*create, database=database, server=server)
     return True
 
 
@@ -388,12 +417,12 @@ def extension_drop(name, database):
     return True
 
 
-def query_as(user, sql, database=None, role=None, secret_file=None):
+def query_as(user, sql, database=None, role=None, secret_file=None, server=None):
     """
     Return the rows of a statement as a system user gets them, with that user's uid and groups and nothing of root's.
 
     user
-        Name of the system user.
+        Name of the system user. At another host's server only the password counts.
 
     sql
         One statement.
@@ -416,9 +445,10 @@ def query_as(user, sql, database=None, role=None, secret_file=None):
     connect, run, plain = (__utils__[f"postgresql_server.{name}"] for name in ("connect", "run", "plain"))
 
     password = _password(secret_file) if secret_file else None
+    at = place(server) if server else None
 
     def ask():
-        with connect(role or user, database or user, password) as connection:
+        with connect(role or user, database or user, password, place=at) as connection:
             return plain(run(connection, sql))
 
     import psycopg  # noqa: F401 - nor the library
@@ -426,7 +456,7 @@ def query_as(user, sql, database=None, role=None, secret_file=None):
     return __utils__["run_as.call"](user, ask, QUERY_AS_TIMEOUT)
 
 
-def forget_connections(database=None):
+def forget_connections(database=None, server=None):
     """
     Close what this run has open, so that the next question meets the server as a newcomer does. Needed after a restart.
 
@@ -440,12 +470,58 @@ def forget_connections(database=None):
         salt-call postgresql.forget_connections
     """
     if database is not None:
-        _forget(database)
+        _forget(database, server)
         return True
-    for key in [key for key in __context__ if key.startswith(CONTEXT_KEY)]:
-        _forget(key.removeprefix(CONTEXT_KEY))
-    __context__.pop(INVENTORY_KEY, None)
+    start = _connection_key("", server)
+    for key in [key for key in __context__ if key.startswith(start)]:
+        _forget(key.removeprefix(start), server)
+    __context__.pop(_inventory_key(server), None)
     return True
+
+
+def connect(database=MAINTENANCE_DATABASE, server=None):
+    """
+    Return a new connection to a database, of the superuser or of who makes roles at another host's server.
+
+    It is the caller's to close.
+
+    CLI Example: none, it returns an object.
+    """
+    return _connected(database, server)
+
+
+def servers():
+    """
+    Return the names of the servers on other hosts that the settings know, sorted.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call postgresql.servers
+    """
+    return sorted(__salt__["catalogue.infrastructure"]("postgresql")["servers"])
+
+
+def place(server):
+    """
+    Return how another host's server is reached, ``{"host", "port", "authority"}``, and as whom: ``user``, ``database``.
+
+    Raises CommandExecutionError if the settings do not know it.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call postgresql.place db.example.org
+    """
+    known = __salt__["catalogue.infrastructure"]("postgresql")["servers"]
+    if server not in known:
+        raise CommandExecutionError(
+            f"PostgreSQL at {server}: nobody here may make a database there; say rick:postgresql:servers:{server} with "
+            "user and password"
+        )
+    return {"host": server, **{key: value for key, value in known[server].items() if key != "password"}}
 
 
 def _password(path):
@@ -455,52 +531,122 @@ def _password(path):
     return password
 
 
-def _set_role(verb, name, login, connection_limit, createdb, member_of, comment):
+def _set_role(verb, name, login, connection_limit, createdb, member_of, comment, server):
     __utils__["postgresql_names.role"](name)
-    present = set(role(name).get("member_of", ()))
+    facts = role(name, server)
+    present = set(facts.get("member_of", ()))
     options = "LOGIN" if login else "NOLOGIN"
     options += " CREATEDB" if createdb else " NOCREATEDB"
-    options += " NOSUPERUSER NOCREATEROLE NOREPLICATION NOBYPASSRLS CONNECTION LIMIT {limit}"
+    # One who is no superuser may not even say so of a role that has no such right.
+    options += "".join(f" {word}" for key, word in NEVER.items() if server is None or facts.get(key))
     _change(
-        _sql(f"{verb} ROLE {{}} {options}", name, limit=connection_limit),
+        _sql(f"{verb} ROLE {{}} {options} CONNECTION LIMIT {{limit}}", name, limit=connection_limit),
         *([_sql("COMMENT ON ROLE {} IS {comment}", name, comment=comment)] if comment is not None else []),
         *(_sql("REVOKE {} FROM {}", group, name) for group in sorted(present - set(member_of))),
         *(_sql("GRANT {} TO {}", group, name) for group in sorted(set(member_of) - present)),
+        server=server,
     )
+    _hold([name], server)
     return True
+
+
+def _hold(roles, server):
+    """Have the rights of roles. Who is no superuser has to give itself those of the roles that it has made."""
+    if server is None:
+        return
+    wanted = _run(
+        "SELECT r.rolname::text AS name FROM pg_roles r, pg_roles me WHERE me.rolname = current_user"
+        " AND NOT me.rolsuper AND r.rolname = ANY(%s)"
+        " AND NOT (pg_has_role(me.oid, r.oid, 'SET') AND pg_has_role(me.oid, r.oid, 'USAGE'))",
+        params=[roles],
+        server=server,
+    )
+    if wanted:
+        hold = "GRANT {} TO CURRENT_USER WITH INHERIT TRUE, SET TRUE"
+        _change(*(_sql(hold, one["name"]) for one in wanted), server=server)
 
 
 def _sql(text, *identifiers, **literals):
     return __utils__["postgresql_server.statement"](text, *identifiers, **literals)
 
 
-def _change(*statements, database=MAINTENANCE_DATABASE):
-    __context__.pop(INVENTORY_KEY, None)
-    _run(*statements, database=database)
+def _change(*statements, database=MAINTENANCE_DATABASE, server=None):
+    __context__.pop(_inventory_key(server), None)
+    _run(*statements, database=database, server=server)
 
 
-def _run(*statements, params=None, database=MAINTENANCE_DATABASE):
-    return __utils__["postgresql_server.run"](_connection(database), *statements, params=params)
+def _version(server=None):
+    return _run("SHOW server_version", server=server)[0]["server_version"].split()[0]
 
 
-def _connection(database):
+def _run(*statements, params=None, database=MAINTENANCE_DATABASE, server=None):
+    return __utils__["postgresql_server.run"](_connection(database, server), *statements, params=params)
+
+
+def _inventory_key(server):
+    return f"{INVENTORY_KEY}@{server}" if server else INVENTORY_KEY
+
+
+def _connection_key(database, server):
+    return f"{ELSEWHERE_KEY}{server}.{database}" if server else f"{CONTEXT_KEY}{database}"
+
+
+def _connection(database, server):
     """This run's connection to a database; a new one if there is none or the server has closed it."""
-    connection = _open(database)
+    connection = _open(database, server)
     if connection is None:
-        _forget(database)
-        connection = __utils__["postgresql_server.connect_as_superuser"](database)
-        __context__[CONTEXT_KEY + database] = (os.getpid(), connection)
+        _forget(database, server)
+        connection = _connected(database, server)
+        __context__[_connection_key(database, server)] = (os.getpid(), connection)
     return connection
 
 
-def _open(database):
-    pid, connection = __context__.get(CONTEXT_KEY + database, (None, None))
+def _connected(database, server):
+    if server is None:
+        return __utils__["postgresql_server.connect_as_superuser"](database)
+    key = f"{FAILED_KEY}{server}"
+    if key in __context__:  # many services may ask in vain, each for as long as a network takes to say so
+        raise CommandExecutionError(__context__[key])
+    at = place(server)
+    password = _administrator_password(server)
+    try:
+        if database == MAINTENANCE_DATABASE:  # which may be called otherwise there
+            return __utils__["postgresql_server.connect_as_administrator"](at, password)
+        return __utils__["postgresql_server.connect_elsewhere"](at, password, database)
+    except CommandExecutionError as error:
+        if database == MAINTENANCE_DATABASE:
+            __context__[key] = str(error)
+        raise
+
+
+def _administrator_password(server):
+    """What the setting ``password`` of a server leads to."""
+    reference = __salt__["catalogue.infrastructure"]("postgresql")["servers"][server]["password"]
+    setting = f"rick:postgresql:servers:{server}:password"
+    if "file" in reference:
+        value = __utils__["secret_files.read_exactly"](reference["file"], ours=False)
+        if value is None:
+            raise CommandExecutionError(f"{setting}: no file {reference['file']}; write it (root, mode 0600)")
+    else:
+        value = __utils__["secret_values.from_pillar"](__pillar__, reference["pillar"], _stored)
+    try:
+        return value.decode().removesuffix("\n")
+    except UnicodeDecodeError:
+        raise CommandExecutionError(f"{setting}: what it leads to is not text (UTF-8)") from None
+
+
+def _stored(address):
+    return __salt__["sdb.get"](address, strict=True)
+
+
+def _open(database, server=None):
+    pid, connection = __context__.get(_connection_key(database, server), (None, None))
     # A forked child (parallel: True) must not talk on its parent's connection.
     usable = pid == os.getpid() and __utils__["postgresql_server.usable"](connection)
     return connection if usable else None
 
 
-def _forget(database):
-    pid, connection = __context__.pop(CONTEXT_KEY + database, (None, None))
+def _forget(database, server=None):
+    pid, connection = __context__.pop(_connection_key(database, server), (None, None))
     if pid == os.getpid():
         connection.close()

@@ -9,13 +9,11 @@ function here returns a value.
 
 import hmac
 
-import salt.utils.data
-from salt.exceptions import CommandExecutionError, SaltException, SaltInvocationError
+from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 CONTEXT = "secret.podman"  # what Podman has, looked at once in a run
 PENDING = "secret.pending"  # names in Podman that were not as declared when a run last looked
 UNWRITTEN = "secret.unwritten"  # where those secrets come from whose file was not as declared
-PILLAR = "/etc/rick-infra/pillar/site.sls"
 
 
 def path(name):
@@ -387,7 +385,8 @@ def _wanted(source, detail, present):
         value = present.removesuffix(b"\n")
         origin = "its file"
     elif source == "pillar":
-        value, origin = _from_pillar(detail), f"pillar {detail}"
+        value = __utils__["secret_values.from_pillar"](__pillar__, detail, _stored)
+        origin = f"pillar {detail}"
     else:
         value, origin = __utils__["secret_files.read_exactly"](detail, ours=False), f"file {detail}"
         if value is None:
@@ -399,27 +398,8 @@ def _wanted(source, detail, present):
     return value
 
 
-def _from_pillar(place):
-    # Not pillar.get, which masks values.
-    value = salt.utils.data.traverse_dict_and_list(__pillar__, place, None)
-    if value is None:
-        broken = " (and the pillar has errors: salt-call pillar.items)" if __pillar__.get("_errors") else ""
-        raise CommandExecutionError(f"the pillar has no {place}{broken}: set it, for example in {PILLAR}")
-    if isinstance(value, str) and value.startswith("sdb://"):
-        try:
-            value = __salt__["sdb.get"](value, strict=True)
-        except (SaltException, OSError, KeyError) as error:
-            raise CommandExecutionError(f"pillar {place}: its sdb:// address gives an error: {error}") from error
-        if value is None:
-            raise CommandExecutionError(f"pillar {place}: nothing is stored at its sdb:// address")
-    if isinstance(value, bytes):
-        return value
-    if not isinstance(value, str):
-        raise CommandExecutionError(f"pillar {place} is {type(value).__name__}, not text: put it in quotes")
-    try:
-        return value.encode()
-    except UnicodeEncodeError:
-        raise CommandExecutionError(f"pillar {place} has half a character (a lone surrogate)") from None
+def _stored(address):
+    return __salt__["sdb.get"](address, strict=True)
 
 
 def _unfit(value):

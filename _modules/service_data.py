@@ -37,7 +37,8 @@ def to_archive(name, home=None):
     """
     found = {}
     for kind in KINDS:
-        found.update(__salt__[f"{kind}.to_archive"](name, **_arguments(kind, home)))
+        for arguments in _each(kind, home):
+            found.update(__salt__[f"{kind}.to_archive"](name, **arguments))
     return found
 
 
@@ -60,7 +61,8 @@ def archive(name, home=None):
     made = []
     try:
         for kind in KINDS:
-            made += __salt__[f"{kind}.archive"](name, **_arguments(kind, home))
+            for arguments in _each(kind, home):
+                made += __salt__[f"{kind}.archive"](name, **arguments)
     except CommandExecutionError:
         for file in made:  # or each run that fails would leave more of them
             Path(file).unlink(missing_ok=True)
@@ -83,5 +85,8 @@ def require_servers():
         raise CommandExecutionError(NOT_RUNNING)
 
 
-def _arguments(kind, home):
-    return {"home": home} if kind == "account" else {}
+def _each(kind, home):
+    """The arguments for each place where a service may have data of a kind."""
+    if kind == "postgres_tenant":
+        return [{"server": place} for place in __salt__["postgres_tenant.places"]()]
+    return [{"home": home} if kind == "account" else {}]

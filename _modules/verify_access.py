@@ -44,17 +44,19 @@ def _at_databases(service, others):
     name = service["name"]
     foreign = [other["postgres"] for other in others if other["postgres"]]
     mine = service["postgres"]
-    own = [[mine["role"], mine["database"]]] if mine else []
-    attempts = [[mine["role"] if mine else name, one["database"]] for one in foreign]
-    attempts += [[one["role"], one["database"]] for one in foreign]
+    own = [_attempt(mine["role"], mine)] if mine else []
+    attempts = [_attempt(mine["role"] if mine else name, one) for one in foreign]
+    attempts += [_attempt(one["role"], one) for one in foreign]
     # The superuser is everybody's neighbour.
-    attempts += [["postgres", one["database"]] for one in ([mine] if mine else foreign[:1])]
+    attempts += [_attempt("postgres", one) for one in ([mine] if mine else foreign[:1])]
     if not attempts:
         return []
     connect = __utils__["postgresql_server.refusal"]
+    servers = {server for _, _, server in [*own, *attempts] if server}
+    places = {None: None, **{server: __salt__["postgresql.place"](server) for server in servers}}
 
     def tried(password):
-        return [connect(role, database, password) for role, database in [*own, *attempts]]
+        return [connect(role, database, password, places[server]) for role, database, server in [*own, *attempts]]
 
     import psycopg  # noqa: F401 - the child may not be allowed to read the library
 
@@ -66,7 +68,7 @@ def _at_databases(service, others):
     except CommandExecutionError as error:
         return [{"name": f"{name} is tried at the databases", "passed": False, "detail": str(error)}]
     rest = answers[len(own) :]
-    let_in = [f"{database} as {role}" for (role, database), answer in zip(attempts, rest, strict=True) if not answer]
+    let_in = [f"{database} as {role}" for (role, database, _), answer in zip(attempts, rest, strict=True) if not answer]
     found = []
     if mine:
         detail = answers[0] or mine["database"]
@@ -74,6 +76,10 @@ def _at_databases(service, others):
     refused = f"{name} is refused at every other database, and as anybody else"
     detail = f"gets in to {', '.join(let_in)}" if let_in else f"{len(rest)} attempts"
     return [*found, {"name": refused, "passed": not let_in, "detail": detail}]
+
+
+def _attempt(role, postgres):
+    return role, postgres["database"], postgres.get("server")
 
 
 def _at_keys(service, others):

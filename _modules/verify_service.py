@@ -164,7 +164,9 @@ def _timers(service):
 def _databases(service):
     name = service["name"]
     found = []
-    if service["postgres"]:
+    if service.get("server"):
+        found += __salt__["verify_elsewhere.of_service"](service)
+    elif service["postgres"]:
         found.append(check(f"{name}: a query as {service['postgres']['role']}", _query, service))
     if service["valkey"]:
         found.append(check(f"{name}: a cache round trip as {service['valkey']['user']}", _round_trip, service))

@@ -104,7 +104,7 @@ def declared(name, units, timers=(), at_boot=True):
     return __utils__["results.changed"](name, changes, f"The pod of {name} is declared so")
 
 
-def started(name, files, postgres=None, units=None, timers=(), rollback=False):
+def started(name, files, postgres=None, units=None, timers=(), rollback=False, server=None):
     """
     Ensure a service is about to run with exactly what is declared for it, and its timers are on. Waits for nothing.
 
@@ -122,6 +122,9 @@ def started(name, files, postgres=None, units=None, timers=(), rollback=False):
 
     rollback
         Whether the last healthy generation is put back if it cannot be started.
+
+    server
+        Where the database is, if not on this host: a name of ``rick:postgresql:servers``.
 
     What is restarted is what ``quadlet.running`` would restart. Images are fetched before anything is stopped. Fails,
     and stops nothing, if one cannot be had or the dump fails.
@@ -143,7 +146,7 @@ def started(name, files, postgres=None, units=None, timers=(), rollback=False):
             missing = __salt__["quadlet.missing_images"](files)
             hint = f"; not on this host yet: {', '.join(missing)}" if missing else ""
             return __utils__["results.planned"](name, changes, f"{name} would be started{hint}")
-        done = __salt__["pod.start"](name, files, postgres, units, timers)
+        done = __salt__["pod.start"](name, files, postgres, units, timers, server)
     except ERRORS as error:
         back = _put_back(name) if rollback and not __opts__["test"] else ""
         return __utils__["results.failed"](name, f"{error}{back}")

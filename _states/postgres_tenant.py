@@ -48,6 +48,11 @@ def present(name, tenant=None):
         ``readonly_connection_limit``
             Number of simultaneous connections of each of them; -1 (default) for
             no limit but the server's.
+        ``server``
+            Another host's server, by its name in ``rick:postgresql:servers``, which says who makes roles and databases
+            there. It is reached by TLS, and only with a certificate for that name. ``auth`` must be ``scram``. Roles
+            and databases are marked ``rick-infra service NAME of HOST``, with the minion's id. ``readonly_roles`` have
+            no password there, until somebody gives them one.
 
     .. code-block:: yaml
 
@@ -69,6 +74,7 @@ def present(name, tenant=None):
         lambda: __salt__["postgres_tenant.differences"](name, tenant),
         apply,
         f"PostgreSQL has what service {name} declares",
+        (tenant or {}).get("server"),
     )
 
 
@@ -77,7 +83,8 @@ def absent(name, data="keep", archive=None):
     Ensure a service does not use PostgreSQL any more. What does not carry its mark is left alone.
 
     All that carries it goes, whatever it is called: roles, read-only roles,
-    databases, also one that the service had before under another name.
+    databases, also one that the service had before under another name, and at another host's server: each that
+    ``rick:postgresql:servers`` has is asked, and one that does not answer makes the state fail.
 
     name
         The service.
@@ -101,27 +108,41 @@ def absent(name, data="keep", archive=None):
             - data: archive
     """
 
+    def differences():
+        found = {}
+        for place in __salt__["postgres_tenant.places"]():
+            found.update(__salt__["postgres_tenant.removal_differences"](name, data, archive, place))
+        return found
+
     def apply():
-        __salt__["postgres_tenant.lock"](name)
+        # Whatever can refuse comes before the first thing goes.
+        places = __salt__["postgres_tenant.places"]()
+        for place in places:
+            __salt__["postgres_tenant.lock"](name, place)
         if data == "keep":
             return ""
-        __salt__["postgres_tenant.refuse_visitors"](name)
-        files = __salt__["postgres_tenant.archive"](name, archive) if data == "archive" else []
-        __salt__["postgres_tenant.drop"](name)
+        for place in places:
+            __salt__["postgres_tenant.refuse_visitors"](name, place)
+        files = []
+        for place in places:
+            files += __salt__["postgres_tenant.archive"](name, archive, place) if data == "archive" else []
+        for place in places:
+            __salt__["postgres_tenant.drop"](name, place)
         return f"; archived: {', '.join(files)}" if files else ""
 
     return _converge(
         name,
-        lambda: __salt__["postgres_tenant.removal_differences"](name, data, archive),
+        differences,
         apply,
         f"{'Nobody gets in to' if data == 'keep' else 'Gone is'} what carries the mark of service {name} in PostgreSQL",
     )
 
 
-def _converge(name, differences, apply, fine):
+def _converge(name, differences, apply, fine, server=None):
     """Read, plan, gate, act, read back. What ``apply`` returns goes into the comment."""
     try:
-        accepting = __salt__["postgresql.server"]()["accepting"]
+        # No run starts a server elsewhere: one that does not answer is an error, in a plan as well.
+        accepting = bool(server) or __salt__["postgresql.server"]()["accepting"]
         if not accepting and not __opts__["test"]:
             return __utils__["results.failed"](name, NOT_RUNNING)
         changes = differences()
@@ -134,7 +155,8 @@ def _converge(name, differences, apply, fine):
         said = apply()
         remaining = differences()
     except (CommandExecutionError, SaltInvocationError) as error:
-        return __utils__["results.failed"](name, str(error))
+        told = str(error)
+        return __utils__["results.failed"](name, told if told.startswith("service ") else f"service {name}: {told}")
     if remaining:
         told = "; ".join(f"{what} is {change['old']!r}, not {change['new']!r}" for what, change in remaining.items())
         return __utils__["results.failed"](name, f"Changed, but still different: {told}", changes)

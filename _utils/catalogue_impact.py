@@ -63,6 +63,23 @@ def of_authentik(keys, services):
     return of_service(own, services)
 
 
+def of_servers(keys, services):
+    """
+    Return what restarts with a setting of a PostgreSQL on another host, as ``of_service`` does.
+
+    keys
+        What stands behind ``rick:postgresql:servers``: the server's name, and a key.
+
+    services
+        As above.
+    """
+    concerned = [one for one in services if one.get("server") and keys[:1] in ([], [one["server"]["host"]])]
+    if keys[1:2] and keys[1] not in ("port", "authority"):
+        return {"says": "who makes roles and databases there; no container is touched"}
+    restarts = [unit for one in concerned for unit in of_service(one, services)["restarts"]]
+    return {"restarts": restarts, "says": "the containers of services with a database there: they are told the way"}
+
+
 def of_key(path, data, service, services):
     """
     Return what restarts with a key of an entry, as ``of_service`` does.

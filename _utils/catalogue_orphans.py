@@ -9,7 +9,8 @@ def of(found, names, services):
 
     found
         ``accounts`` as from ``account.list``, ``tenants`` as from
-        ``postgres_tenant.list``, ``dumps`` as from ``postgres_dump.list``,
+        ``postgres_tenant.list``, ``elsewhere`` the same by server on another host,
+        ``dumps`` as from ``postgres_dump.list``,
         ``valkey_users`` as from ``valkey_user.list``, ``valkey_instances`` as from ``valkey_instance.list``,
         ``private_sockets`` as from ``private_socket.list``, names of services in ``sites`` and ``directories``,
         ``secrets`` named ``SERVICE.SECRET``, ``units`` as ``{file: service}``, Quadlet files and timers,
@@ -33,6 +34,10 @@ def of(found, names, services):
     for service, tenant in found["tenants"].items():
         add(service, "databases", tenant["databases"])
         add(service, "roles", [*tenant["roles"], *tenant["readonly_roles"]])
+    for server, tenants in found["elsewhere"].items():
+        for service, tenant in tenants.items():
+            add(service, "databases", [f"{one} at {server}" for one in tenant["databases"]])
+            add(service, "roles", [f"{one} at {server}" for one in [*tenant["roles"], *tenant["readonly_roles"]]])
     for service in found["dumps"]:
         add(service, "dumps", [service])
     for instance in found["valkey_instances"]:
@@ -70,6 +75,15 @@ def of(found, names, services):
             "databases": databases,
             "way_out": "the entry has another database or none; sudo -u postgres dropdb NAME deletes one for good",
         }
+    for server, tenants in found["elsewhere"].items():
+        for service, databases in _forgotten(tenants, services, server).items():
+            also = f"{left[service]['way_out']}; " if service in left else ""
+            told = [f"{one} at {server}" for one in databases]
+            way_out = (
+                f"{also}the entry has another database than that at {server}; dropdb NAME there deletes it for good"
+            )
+            have = left.get(service, {}).get("databases", [])
+            left[service] = {**left.get(service, {}), "databases": [*have, *told], "way_out": way_out}
     for service in _forgotten_data(found["valkey_instances"], services):
         also = f"{left[service]['way_out']}; " if service in left else ""
         way_out = f"{also}the entry has no Valkey of its own any more; rm -r /var/lib/valkey-{service} deletes its data"
@@ -82,13 +96,14 @@ def of(found, names, services):
     return dict(sorted(left.items()))
 
 
-def _forgotten(tenants, services):
-    """Databases of services that go on without them."""
+def _forgotten(tenants, services, server=None):
+    """Databases of services that go on without them, on this host or at a server elsewhere."""
     forgotten = {}
     for name, service in services.items():
         if service["state"] == "absent" or name not in tenants:
             continue
-        wanted = service["postgres"]["database"] if service["postgres"] else None
+        postgres = service["postgres"]
+        wanted = postgres["database"] if postgres and postgres.get("server") == server else None
         databases = [one for one in tenants[name]["databases"] if one != wanted]
         if databases:
             forgotten[name] = databases

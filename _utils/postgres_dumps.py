@@ -64,9 +64,18 @@ UNION ALL SELECT 'policies', count(*)::text FROM pg_policy
 UNION ALL SELECT 'extensions', coalesce(string_agg(extname, ', ' ORDER BY extname), '') FROM pg_extension
 UNION ALL SELECT 'sequence ' || schemaname || '.' || sequencename, coalesce(last_value::text, 'unused')
 FROM pg_sequences WHERE schemaname !~ '^pg_'
-UNION ALL SELECT 'large objects', count(*) || ' pages, sum ' ||
+"""
+LARGE_OBJECTS = """
+SELECT 'large objects' AS what, count(*) || ' pages, sum ' ||
     coalesce(sum(hashtextextended(concat_ws(' ', loid, pageno, encode(data, 'hex')) COLLATE "C", 0)::numeric), 0)
+    AS value
 FROM pg_largeobject
+"""
+# Only a superuser may read their pages. For others each has to fit into memory.
+WHOLE_LARGE_OBJECTS = """
+SELECT 'large objects' AS what, count(*) || ', sum ' ||
+    coalesce(sum(hashtextextended(concat_ws(' ', oid, encode(lo_get(oid), 'hex')) COLLATE "C", 0)::numeric), 0) AS value
+FROM pg_largeobject_metadata
 """
 # record_out() and not a cast to text: a cast from the table's type could be its owner's, run with our rights.
 CONTENT = """
@@ -145,18 +154,27 @@ def remove(folder, name):
         raise CommandExecutionError(f"{error.filename}: {error.strerror}") from error
 
 
-def write(programs, database, path, snapshot):
+def write(programs, database, path, snapshot, server=None):
     """
     Dump a database into a file, as it is in an exported snapshot.
 
     programs
         Folder of the client programs.
 
+    server
+        Another host's: ``({"host", "port", "authority", "user"}, password)``.
+
     Raises CommandExecutionError with pg_dump's words.
     """
     command = [f"{programs}/pg_dump", "--format=custom", f"--snapshot={snapshot}"]
+    login, account = {"PGUSER": "postgres"}, ACCOUNT
+    if server:
+        place, password = server
+        # Root's environment only root can read. It is the administrator's password, which is not for whoever is
+        # ACCOUNT: the host's own server is.
+        login, account = {**_elsewhere(place), "PGUSER": place["user"], "PGPASSWORD": password}, "root"
     with Path(path).open("wb") as stream:
-        _run(command, {"PGUSER": "postgres", "PGDATABASE": database}, stdout=stream)
+        _run(command, {**login, "PGDATABASE": database}, account, stdout=stream)
 
 
 def contents(programs, path):
@@ -183,7 +201,7 @@ def selected(lines, there):
     return [line for line in lines if not ((found := form.match(line)) and found[1].startswith(tuple(left_out)))]
 
 
-def read(programs, path, database, role, password, owner, lines):
+def read(programs, path, database, role, password, owner, lines, place=None):
     """
     Restore a dump into an empty database in one transaction.
 
@@ -196,6 +214,9 @@ def read(programs, path, database, role, password, owner, lines):
     lines
         What to restore: lines of the table of contents.
 
+    place
+        Another host's server: ``{"host", "port", "authority"}``.
+
     Raises CommandExecutionError with the words of pg_restore and the server.
     """
     account = pwd.getpwnam(ACCOUNT)
@@ -205,7 +226,7 @@ def read(programs, path, database, role, password, owner, lines):
         os.fchown(listing.fileno(), account.pw_uid, account.pw_gid)
         command = [f"{programs}/pg_restore", f"--dbname={database}", f"--role={owner}", f"--use-list={listing.name}"]
         command += ["--no-owner", "--no-privileges", "--exit-on-error", "--single-transaction"]
-        _run(command, {"PGUSER": role, "PGPASSWORD": password}, stdin=stream)
+        _run(command, {**(_elsewhere(place) if place else {}), "PGUSER": role, "PGPASSWORD": password}, stdin=stream)
 
 
 def fingerprint(connection, run, compose):
@@ -213,7 +234,7 @@ def fingerprint(connection, run, compose):
     Return what a database holds, ``{what: count or checksum}``, equal for databases with the same content.
 
     connection
-        A superuser's.
+        A superuser's, or of one who has the rights of its owner.
 
     run, compose
         ``postgresql_server.run`` and ``postgresql_server.statement``.
@@ -221,7 +242,9 @@ def fingerprint(connection, run, compose):
     for setting, value in SETTINGS.items():
         # A server that is older or younger lacks some of them.
         run(connection, f"SELECT set_config(name, '{value}', false) FROM pg_settings WHERE lower(name) = '{setting}'")  # noqa: S608
-    found = {row["what"]: row["value"] for row in run(connection, OBJECTS)}
+    [may] = run(connection, "SELECT has_table_privilege('pg_catalog.pg_largeobject', 'SELECT') AS read")
+    objects = [*run(connection, OBJECTS), *run(connection, LARGE_OBJECTS if may["read"] else WHOLE_LARGE_OBJECTS)]
+    found = {row["what"]: row["value"] for row in objects}
     for table in run(connection, TABLES):
         [row] = run(connection, compose(CONTENT, table["schema"], table["name"]))
         found[f"table {table['schema']}.{table['name']}"] = f"{row['rows']} rows, checksum {row['checksum']}"
@@ -242,17 +265,38 @@ def is_scratch(database):
     return database.startswith(SCRATCH)
 
 
-def restorer():
+def restorer(host=None):
     """
     Return the role that dumps are restored by. It is there only meanwhile.
+
+    host
+        Whose it is, on a server elsewhere that others use, too.
     """
-    return RESTORER
+    return f"{RESTORER}-{hashlib.sha256(host.encode()).hexdigest()[:8]}" if host else RESTORER
 
 
-def _run(command, environment, **streams):
-    """Run a client program as the user postgres and return what it prints, unless that goes to a file."""
+def is_restorer(role):
+    """
+    Return whether a role is one that dumps are restored by, by its name.
+    """
+    return role == RESTORER or role.startswith(f"{RESTORER}-")
+
+
+def _elsewhere(place):
+    """How libpq reaches another host's server, as ``postgresql_server.connect`` does."""
+    return {
+        "PGHOST": place["host"],
+        "PGPORT": str(place["port"]),
+        "PGSSLMODE": "verify-full",
+        "PGSSLROOTCERT": place["authority"],
+        "PGGSSENCMODE": "disable",
+    }
+
+
+def _run(command, environment, account=ACCOUNT, **streams):
+    """Run a client program as a user and return what it prints, unless that goes to a file."""
     streams = {"stdout": subprocess.PIPE, "stdin": subprocess.DEVNULL, **streams}
-    account = pwd.getpwnam(ACCOUNT)
+    user = pwd.getpwnam(account)
     what = Path(command[0]).name
     try:
         done = subprocess.run(
@@ -260,8 +304,8 @@ def _run(command, environment, **streams):
             stderr=subprocess.PIPE,
             env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "PGHOST": SOCKET_DIRECTORY, **environment},
             cwd="/",
-            user=account.pw_uid,
-            group=account.pw_gid,
+            user=user.pw_uid,
+            group=user.pw_gid,
             extra_groups=[],
             timeout=TIMEOUT,
             check=False,

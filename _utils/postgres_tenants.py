@@ -6,6 +6,9 @@ A role or database is a service's because it says so: its comment is
 database, but nobody may rewrite that of its own role, so for a database the
 mark of its owner counts for more. It also tells whose a database is that a
 killed run has made and not marked.
+
+A server on another host may be that of several hosts, each with services of its own. There the mark
+is ``rick-infra service NAME of HOST``, and what is of another host is as foreign as what has no mark.
 """
 
 import re
@@ -49,6 +52,9 @@ SELECT ARRAY(SELECT extname::text FROM pg_extension) AS extensions,
 """
 SCHEMAS = "SELECT nspname::text AS name FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'"
 
+# The same on a server elsewhere.
+_MARK_ELSEWHERE = re.compile(rf"(rick-infra service {_SERVICE.pattern}) of ([^,]+)((?:, (?:read-only|scratch))?)")
+
 _PACKAGES = {"vector": "pgvector", "postgis": "postgis-3"}  # others are called as the extension, without its pg_
 
 
@@ -68,6 +74,30 @@ def mark(name, kind=None):
         None, ``read-only`` or ``scratch``: what else it is.
     """
     return f"rick-infra service {name}, {kind}" if kind else f"rick-infra service {name}"
+
+
+def mark_of(host, comment):
+    """
+    Return a mark as it stands on a server elsewhere that may be other hosts', too: with the name of its host.
+    """
+    _, kind = marked(comment)
+    kind = f", {kind}" if kind else ""
+    return f"{comment.removesuffix(kind)} of {host}{kind}"
+
+
+def seen_from(host, inventory):
+    """
+    Return the inventory of a server elsewhere with marks as on a host's own. Others' are left out.
+    """
+
+    def own(comment):
+        found = _MARK_ELSEWHERE.fullmatch(comment or "")
+        return f"{found[1]}{found[3]}" if found and found[2] == host else None
+
+    return {
+        kind: {name: {**thing, "comment": own(thing["comment"])} for name, thing in things.items()}
+        for kind, things in inventory.items()
+    }
 
 
 def marked(comment):
@@ -115,6 +145,8 @@ def refuse_foreign(wanted, inventory):
     Raise CommandExecutionError if what the service asks for exists and is not its own, naming the way out.
     """
     problems = []
+    host = wanted.get("host")
+    psql = f"psql -h {wanted['server']} as a superuser there" if host else "sudo -u postgres psql"
     asked = [("roles", name) for name in (wanted["role"], *wanted["readonly_roles"])]
     for kind, name in [*asked, ("databases", wanted["database"])]:
         if name not in inventory[kind]:
@@ -127,8 +159,9 @@ def refuse_foreign(wanted, inventory):
         way_out = f"choose another {what}"
         if not owner:
             # As it has to be typed: names and marks hold nothing that a shell would take for its own.
-            adopt = f"COMMENT ON {what.upper()} \\\"{name}\\\" IS '{mark(wanted['name'])}'"
-            way_out += f', rename that one, or hand it over: sudo -u postgres psql -c "{adopt}"'
+            own = mark(wanted["name"])
+            adopt = f"COMMENT ON {what.upper()} \\\"{name}\\\" IS '{mark_of(host, own) if host else own}'"
+            way_out += f', rename that one, or hand it over: {psql} -c "{adopt}"'
         problems.append(f"{what} {name} {told}; {way_out}")
     if problems:
         raise CommandExecutionError(f"service {wanted['name']}: " + "; ".join(problems))
@@ -271,6 +304,8 @@ def package(extension, version):
 def locking_differences(mine, inventory):
     """
     Return what has to change for a service to be locked out of what stays. ``mine`` is its part of ``tenants``.
+
+    Where it lists no databases, their limits do not count.
     """
     changes = {}
     for title, role in _roles(mine):

@@ -1,5 +1,8 @@
 """
-PostgreSQL's socket: whether somebody listens, how to connect, and how statements are put together and run.
+PostgreSQL's socket, or its port on another host: how to connect, and how statements are put together and run.
+
+Another host is reached by TLS only, and only if its certificate is one that a known authority vouches for, and for
+that host's name (``sslmode=verify-full``). Where that fails, ``obstacle`` tells why: libpq tells no reason.
 """
 
 import contextlib
@@ -7,6 +10,8 @@ import ctypes
 import os
 import pwd
 import socket
+import ssl
+import struct
 import time
 
 from salt.exceptions import CommandExecutionError
@@ -17,6 +22,11 @@ SUPERUSER = "postgres"
 TIMEOUT = 10  # seconds; for connecting
 RECOVERY = 300  # seconds that a server may take to come up again after a crash
 PAUSE = 0.2  # seconds between two looks whether it has
+UNANSWERED = 60_000  # milliseconds without an acknowledgement after which a connection to another host is over
+OLDEST = 160_000  # PQserverVersion; before, nobody but a superuser could make a database for a role of its own making
+SSL_REQUEST = struct.pack("!ii", 8, 80877103)  # protocol-message-formats.html
+# X509_V_ERR_*, x509_vfy.h.
+NOT_YET_VALID, EXPIRED, OTHER_NAME, OTHER_ADDRESS = 9, 10, 62, 64
 
 
 def listens():
@@ -78,21 +88,23 @@ def _starts():
     return pq.PGconn.ping(place.encode()) == pq.Ping.REJECT
 
 
-def connect(role, database, password=None, options=None):
+def connect(role, database, password=None, options=None, place=None):
     """
     Return a connection as whoever the process is now.
 
     Each statement is a transaction of its own, each row a mapping. ``options`` are those of libpq's parameter.
 
-    Raises CommandExecutionError with the server's words.
+    place
+        Another host: ``{"host", "port", "authority"}``, the last a file with the certificates of who vouches for it.
+
+    Raises CommandExecutionError with the server's words, or with what keeps anybody from that server.
     """
     import psycopg  # 0.06 s, which only runs that touch PostgreSQL should pay
     from psycopg.rows import dict_row
 
     try:
         return psycopg.connect(
-            host=SOCKET_DIRECTORY,
-            port=PORT,
+            **(_by_tls(place) if place else {"host": SOCKET_DIRECTORY, "port": PORT}),
             user=role,
             dbname=database,
             password=password,
@@ -103,18 +115,132 @@ def connect(role, database, password=None, options=None):
             row_factory=dict_row,
         )
     except psycopg.Error as error:
-        raise CommandExecutionError(f"PostgreSQL, database {database}, role {role}: {_words(error)}") from error
+        where = f"PostgreSQL{f' at {told(place)}' if place else ''}"
+        wrong = obstacle(place) if place else None
+        raise CommandExecutionError(
+            f"{where}: {wrong}" if wrong else f"{where}, database {database}, role {role}: {_words(error)}"
+        ) from error
 
 
-def refusal(role, database, password=None):
+def connect_as_administrator(server, password):
+    """
+    Return a connection to another host's maintenance database as the role that makes roles and databases there.
+
+    server
+        ``{"host", "port", "authority", "user", "database"}``: its settings, and the name that they have there.
+
+    Raises CommandExecutionError if it does not let us in, is too old, or the role may not do that.
+    """
+    connection = connect_elsewhere(server, password, server["database"])
+    version = connection.info.server_version
+    [may] = run(
+        connection,
+        "SELECT rolsuper OR rolcreaterole AND rolcreatedb AS all_it_takes FROM pg_roles WHERE rolname = current_user",
+    )
+    wrong = None
+    if version < OLDEST:
+        wrong = f"runs PostgreSQL {version // 10_000}; it takes {OLDEST // 10_000} or later"
+    elif not may["all_it_takes"]:
+        wrong = (
+            f"role {server['user']} may not make roles and databases; have a superuser there run "
+            f'ALTER ROLE "{server["user"]}" CREATEROLE CREATEDB'
+        )
+    if wrong:
+        connection.close()
+        raise CommandExecutionError(f"PostgreSQL at {told(server)}: {wrong}")
+    return connection
+
+
+def connect_elsewhere(server, password, database):
+    """
+    Return a connection to a database of another host as ``connect_as_administrator`` does, without another look.
+    """
+    # See connect_as_superuser: many roles' rights are this one's.
+    return connect(server["user"], database, password, options="-c search_path=", place=server)
+
+
+def _by_tls(place):
+    return {
+        "host": place["host"],
+        "port": place["port"],
+        "sslmode": "verify-full",
+        "sslrootcert": place["authority"],
+        "gssencmode": "disable",  # it would take the place of TLS, and of the certificate
+        "tcp_user_timeout": UNANSWERED,
+    }
+
+
+def told(place):
+    """
+    Return how errors name another host's server.
+    """
+    return f"{place['host']}:{place['port']}"
+
+
+def obstacle(place):
+    """
+    Return what keeps anybody from another host's server, and the way out; None if nothing does just now.
+
+    place
+        As for ``connect``.
+    """
+    settings = f"rick:postgresql:servers:{place['host']}"
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        context.load_verify_locations(cafile=place["authority"])
+    except OSError as error:
+        wrong = "no certificates (PEM)" if isinstance(error, ssl.SSLError) else error.strerror
+        return f"{place['authority']}: {wrong}; {settings}:authority names the file of who vouches for the server"
+    try:
+        with socket.create_connection((place["host"], place["port"]), TIMEOUT) as plain:
+            plain.sendall(SSL_REQUEST)
+            if plain.recv(1) != b"S":
+                return "does not offer TLS, without which nothing is sent to it; its postgresql.conf says ssl = on"
+            with context.wrap_socket(plain, server_hostname=place["host"]):
+                return None
+    except ssl.SSLCertVerificationError as error:
+        return _distrust(place, settings, error)
+    except OSError as error:
+        return f"is not reached: {error.strerror or error}; see that it listens and lets this host in ({settings}:port)"
+
+
+def _distrust(place, settings, error):
+    if error.verify_code in (NOT_YET_VALID, EXPIRED):
+        return f"{error.verify_message}; the server needs a certificate that is valid now"
+    if error.verify_code in (OTHER_NAME, OTHER_ADDRESS):
+        return f"its certificate is for another name; name the server as it does, or give it one for {place['host']}"
+    return (
+        f"nobody in {place['authority']} vouches for its certificate ({error.verify_message}); {settings}:authority "
+        "names the file of who does"
+    )
+
+
+def refusal(role, database, password=None, place=None):
     """
     Return why nobody is let in to a database as whoever the process is now under a role's name; None if it is let in.
+
+    place
+        As for ``connect``.
     """
     try:
-        connect(role, database, password).close()
+        connect(role, database, password, place=place).close()
     except CommandExecutionError as error:
         return str(error)
     return None
+
+
+def open_without_tls(role, database, place):
+    """
+    Return whether another host's server lets a role in without TLS and without a password. No password is sent to it.
+    """
+    import psycopg
+
+    plain = {**_by_tls(place), "sslmode": "disable"}
+    try:
+        psycopg.connect(**plain, user=role, dbname=database, connect_timeout=TIMEOUT, passfile=os.devnull).close()
+    except psycopg.Error:
+        return False
+    return True
 
 
 def usable(connection):
@@ -147,7 +273,11 @@ def run(connection, *statements, params=None):
                 cursor = connection.execute(statement, params)
         return cursor.fetchall() if cursor.description else []
     except psycopg.Error as error:
-        raise CommandExecutionError(f"PostgreSQL, database {connection.info.dbname}: {_words(error)}") from error
+        info = connection.info
+        where = "PostgreSQL" if info.host.startswith("/") else f"PostgreSQL at {info.host}:{info.port}"
+        may_not = isinstance(error, psycopg.errors.InsufficientPrivilege) and not info.host.startswith("/")
+        way_out = f"; a superuser there can do it, or give role {info.user} what it lacks" if may_not else ""
+        raise CommandExecutionError(f"{where}, database {info.dbname}: {_words(error)}{way_out}") from error
 
 
 def statement(text, *identifiers, **literals):
@@ -193,4 +323,5 @@ def _being(uid):
 
 def _words(error):
     said = [error.diag.message_primary, error.diag.message_detail, error.diag.message_hint]
-    return "; ".join(filter(None, said)) or str(error).strip()  # libpq's own words if it never came to a server's
+    # libpq's own words if it never came to a server's, which are several lines where a host has several addresses.
+    return "; ".join(filter(None, said)) or "; ".join(str(error).split("\n"))

@@ -11,7 +11,8 @@ import secrets
 import string
 from urllib.parse import quote_from_bytes
 
-from salt.exceptions import SaltInvocationError
+import salt.utils.data
+from salt.exceptions import CommandExecutionError, SaltException, SaltInvocationError
 
 SERVICE = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_-]*")
 SECRET = re.compile(r"[a-zA-Z0-9_-]+")
@@ -27,6 +28,7 @@ ALPHABETS = {
 LENGTH = 43  # characters of the alphabet urlsafe: 258 bits
 LONGEST = 65_536  # characters of a generated secret
 SOURCES = ("generate", "pillar", "file")
+PILLAR = "/etc/rick-infra/pillar/site.sls"
 
 
 def prefix(service):
@@ -104,6 +106,42 @@ def join(parts, known):
             return None
         pieces.append(quote_from_bytes(value, safe="").encode() if part["encode"] == "url" else value)
     return b"".join(pieces)
+
+
+def from_pillar(pillar, place, resolved):
+    """
+    Return a value of the pillar, as bytes.
+
+    pillar
+        The host's. Not what ``pillar.get`` gives, which masks values.
+
+    place
+        Colon-separated.
+
+    resolved
+        What returns the value at an ``sdb://`` address: ``sdb.get``, strict.
+
+    Raises CommandExecutionError if there is none, or it is no text.
+    """
+    value = salt.utils.data.traverse_dict_and_list(pillar, place, None)
+    if value is None:
+        broken = " (and the pillar has errors: salt-call pillar.items)" if pillar.get("_errors") else ""
+        raise CommandExecutionError(f"the pillar has no {place}{broken}: set it, for example in {PILLAR}")
+    if isinstance(value, str) and value.startswith("sdb://"):
+        try:
+            value = resolved(value)
+        except (SaltException, OSError, KeyError) as error:
+            raise CommandExecutionError(f"pillar {place}: its sdb:// address gives an error: {error}") from error
+        if value is None:
+            raise CommandExecutionError(f"pillar {place}: nothing is stored at its sdb:// address")
+    if isinstance(value, bytes):
+        return value
+    if not isinstance(value, str):
+        raise CommandExecutionError(f"pillar {place} is {type(value).__name__}, not text: put it in quotes")
+    try:
+        return value.encode()
+    except UnicodeEncodeError:
+        raise CommandExecutionError(f"pillar {place} has half a character (a lone surrogate)") from None
 
 
 def _checked(service, given, pattern, form, check):

@@ -119,7 +119,7 @@ class Host:
         self.calendar += events
         return {event: "no" for event in events if event == "never"}
 
-    def dump(self, name, database):
+    def dump(self, name, database, server=None):
         self.dumps.append((name, database, list(self.done)))
         return f"/dumps/{name}"
 

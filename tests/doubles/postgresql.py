@@ -30,6 +30,7 @@ class Server:
         self.roles = {"postgres": {**ROLE, "superuser": True}, "scram-clients": {**ROLE, "login": False}}
         self.databases, self.inside, self.done, self.asked = {}, {}, [], []
         self.available, self.passwords, self.sessions = {"pg_trgm"}, {}, []
+        self.elsewhere = {}  # servers on other hosts, each another one of these
 
     def prepare(self, monkeypatch, folder):
         """Give the modules what Salt's loader would put into them; dumps and archives are in ``folder``."""
@@ -46,23 +47,39 @@ class Server:
         for module in own:
             monkeypatch.setattr(load("modules", module), "__utils__", utils, raising=False)
             monkeypatch.setattr(load("modules", module), "__salt__", salt, raising=False)
+            monkeypatch.setattr(load("modules", module), "__opts__", {"id": "cell1"}, raising=False)
         return utils
 
     def modules(self):
         own = ("inventory", "query", "change", "role_create", "role_alter", "role_drop", "database_create")
         own += ("database_alter", "database_grant", "database_drop", "extension", "extension_create")
         return {
-            **{f"postgresql.{name}": getattr(self, name) for name in own},
-            "postgresql.server": lambda: {"accepting": self.accepting, "version": "17.6"},
+            **{f"postgresql.{name}": self._routed(name) for name in own},
+            "postgresql.servers": lambda: sorted(self.elsewhere),
+            "postgresql.place": lambda server: {"host": server, "port": 5432, "authority": "/ca", "user": "rick"},
+            "postgresql.server": lambda server=None: {"accepting": self.accepting, "version": "17.6"},
             "postgresql.clusters": lambda: self.clusters,
-            "postgresql.forget_connections": lambda database=None: True,
+            "postgresql.forget_connections": lambda database=None, server=None: True,
             "postgresql_password.group": lambda: "scram-clients",
-            "postgresql_password.matches": lambda role, path: self.passwords.get(role) == path,
-            "postgresql_password.set": self.passwords.__setitem__,
+            "postgresql_password.matches": self._routed("matches"),
+            "postgresql_password.set": self._routed("set_password"),
+            "postgresql_password.refusal": lambda *_: None,
             "secret.path": lambda name: f"/secrets/{name}",
             "debian_packages.missing": lambda packages: packages,
             "debian_packages.install": lambda packages: self.done.append(f"install {packages}"),
         }
+
+    def _routed(self, name):
+        def call(*arguments, server=None, **options):
+            return getattr(self.elsewhere[server] if server else self, name)(*arguments, **options)
+
+        return call
+
+    def matches(self, role, path, database=None):
+        return self.passwords.get(role) == path
+
+    def set_password(self, role, path):
+        self.passwords[role] = path
 
     def inventory(self):
         return {"roles": self.roles, "databases": self.databases}

@@ -32,6 +32,7 @@ def test_without_a_site_s_own_file_the_defaults_hold(minion):
             *("listen_addresses", "unix_socket_directories", "unix_socket_permissions"),
             *("max_connections", "shared_buffers", "effective_cache_size", "work_mem", "maintenance_work_mem"),
         ],
+        "servers": {},
     }
     assert host.modules["catalogue.infrastructure"]("valkey")["settings"] == {
         "maxmemory": "480mb",

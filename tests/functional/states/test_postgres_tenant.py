@@ -12,8 +12,9 @@ import pytest
 
 
 @pytest.fixture
-def virgin(loaders, modules, tmp_path, monkeypatch):
+def virgin(loaders, minion, tmp_path, monkeypatch):
     """Not even the user postgres is there."""
+    modules = minion().modules
     for name in ("postgres_tenant", "postgres_dump"):
         assert loaded.of_module(modules, name)  # before constants are moved: loading it later moved them back
     constants = loaded.of_util(modules, "postgresql_server")

@@ -284,9 +284,9 @@ def test_a_command_that_fails_is_an_error_with_its_words(host, commands):
 
 
 def test_statements_run_as_the_service_in_its_database(host):
-    assert catalogue.psql("notes", "SELECT 1") == [{"asked": ("notes", "SELECT 1", "others", "notes", None)}]
+    assert catalogue.psql("notes", "SELECT 1") == [{"asked": ("notes", "SELECT 1", "others", "notes", None, None)}]
     assert catalogue.psql("queue", "SELECT 1") == [
-        {"asked": ("queue", "SELECT 1", "queue", "queue", "/secrets/queue.postgres")}
+        {"asked": ("queue", "SELECT 1", "queue", "queue", "/secrets/queue.postgres", None)}
     ]
 
 
@@ -300,7 +300,8 @@ def test_orphans_are_asked_of_those_who_know(host, monkeypatch):
     catalogue.__salt__.update(
         {
             "account.list": lambda: {"gone": {"service": "gone"}, "notes": {"service": "notes"}},
-            "postgres_tenant.list": lambda: tenants,
+            "postgres_tenant.list": lambda server=None: tenants,
+            "postgresql.servers": lambda: ["db.example.org"],
             "postgres_dump.list": lambda: {"gone": []},
             "valkey_user.list": lambda: [{"user": "gone", "instance": None}],
             "valkey_instance.list": lambda: [{"name": "gone", "declared": False, "data": True}],

@@ -49,6 +49,7 @@ def host(monkeypatch):
         return [{"target": target, "kind": "valkey"} for target in targets_left if target not in targets]
 
     salt["private_socket.undeclared"] = undeclared
+    salt["postgresql.servers"] = list
     monkeypatch.setattr(leftovers, "__salt__", salt, raising=False)
     return host
 

@@ -229,7 +229,7 @@ def test_the_database_of_that_name_is_dumped_before_another_image_meets_it(notes
 
 
 def test_nothing_stops_if_the_dump_fails(notes):
-    def full(_name, _database):
+    def full(_name, _database, _server):
         raise CommandExecutionError("no space left")
 
     notes.images["localhost/x:1"] = "newer"

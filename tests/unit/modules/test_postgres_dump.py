@@ -4,6 +4,7 @@ Dumps of a service's database: made, proved, put back. That the content comes ba
 
 import contextlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from doubles.postgresql import Server
@@ -23,25 +24,28 @@ def dumping(server, monkeypatch, tmp_path):
     """Databases' content is a word each; ``loses`` makes the restored one another. Returns the archive."""
     utils = server.prepare(monkeypatch, tmp_path)
     content = {"notes": "written"}
-    server.loses, server.restored_by = False, []
+    server.loses, server.restored_by, server.told = False, [], []
 
-    def write(programs, database, path, snapshot):
+    def write(programs, database, path, snapshot, elsewhere):
+        server.told.append(elsewhere)
         Path(path).write_text(content[database])
 
-    def read(programs, path, database, role, password, owner, lines):
+    def read(programs, path, database, role, password, owner, lines, place):
         server.restored_by.append((role, owner, server.roles[role]["member_of"]))
         content[database] = "lost" if server.loses else Path(path).read_text()
 
     @contextlib.contextmanager
-    def connected(database):
-        yield database, "0001-1"
+    def connected(database, server):
+        yield Connection(database), "0001-1"
 
     class Connection(str):
+        info = SimpleNamespace(password="administrator's")  # noqa: S106 - one that is looked for
+
         def close(self):
             pass
 
     monkeypatch.setattr(dumps, "_snapshot", connected)
-    monkeypatch.setitem(utils, "postgresql_server.connect_as_superuser", Connection)
+    monkeypatch.setitem(dumps.__salt__, "postgresql.connect", lambda database, server: Connection(database))
     monkeypatch.setitem(utils, "postgres_dumps.write", write)
     monkeypatch.setitem(utils, "postgres_dumps.read", read)
     monkeypatch.setitem(utils, "postgres_dumps.contents", lambda programs, path: [])

@@ -233,7 +233,7 @@ def test_a_query_as_somebody_is_asked_with_their_name_and_ids(server, monkeypatc
     server.rows["current_user"] = [{"current_user": me}]
     asked = []
 
-    def connect(role, database, password=None):
+    def connect(role, database, password=None, place=None):
         asked.append((role, database, password))
         return Connection(database)
 

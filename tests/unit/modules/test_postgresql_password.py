@@ -22,7 +22,7 @@ def server(monkeypatch, tmp_path):
     server = Server()
     server.sent = []
 
-    def change(statements):
+    def change(statements, **_):
         server.sent += [one.as_string(None) for one in statements]
         server.kept = None if "NULL" in server.sent[-1] else server.sent[-1].split("'")[1]
 
@@ -30,7 +30,7 @@ def server(monkeypatch, tmp_path):
         password,
         "__salt__",
         {
-            "postgresql.query": lambda sql, params: [{"kept": server.kept}] if params[0] in server.roles else [],
+            "postgresql.query": lambda sql, params, **_: [{"kept": server.kept}] if params[0] in server.roles else [],
             "postgresql.change": change,
         },
         raising=False,

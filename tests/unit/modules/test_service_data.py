@@ -26,6 +26,7 @@ def host(monkeypatch, tmp_path):
 
     salt = {f"{kind}.archive": archive(kind) for kind in data.KINDS}
     salt |= {f"{kind}.to_archive": lambda name, kind=kind, **_: {kind: {"old": None}} for kind in data.KINDS}
+    salt["postgres_tenant.places"] = lambda: [None]
     monkeypatch.setattr(data, "__salt__", salt, raising=False)
     return salt, calls, broken
 

@@ -67,7 +67,7 @@ class Host:
         self.user = user
         return function()
 
-    def refusal(self, role, database, password):
+    def refusal(self, role, database, password, place=None):
         if password != self.passwords.get(role):
             return "fe_sendauth: no password supplied"
         return None if (self.user, role, database) in self.databases else "no pg_hba.conf entry"

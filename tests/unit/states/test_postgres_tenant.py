@@ -21,6 +21,7 @@ class Host:
         return {
             "postgresql.server": lambda: {"accepting": self.accepting, "version": "17.6"},
             "postgresql.clusters": lambda: self.clusters,
+            "postgres_tenant.places": lambda: [None],
             "postgres_tenant.differences": lambda name, tenant: {} if self.there else dict(NEW),
             "postgres_tenant.removal_differences": self.removal_differences,
             "postgres_tenant.refuse_visitors": self.refuse_visitors,
@@ -31,15 +32,15 @@ class Host:
             },
         }
 
-    def refuse_visitors(self, name):
+    def refuse_visitors(self, name, place):
         if self.visitors:
             raise CommandExecutionError(f"{self.visitors[0]} is connected")
 
-    def archive(self, name, archive):
+    def archive(self, name, archive, place):
         self.done.append("archive")
         return ["/a/notes/1.dump", "/a/notes/2.dump"]
 
-    def removal_differences(self, name, data, archive):
+    def removal_differences(self, name, data, archive, place):
         if data == "keep":
             return {} if "lock" in self.done else {"role": {"old": {"login": True}, "new": {"login": False}}}
         return (
@@ -146,7 +147,7 @@ def test_a_virgin_host_is_planned_for_and_a_stopped_server_is_not_guessed_about(
 def test_errors_are_the_comment(apply, host, error):
     host.error = error
     result = apply("present", host, test=False)
-    assert (result["result"], result["comment"]) == (False, str(error))
+    assert (result["result"], result["comment"]) == (False, f"service notes: {error}")
 
 
 def test_a_change_that_had_no_effect_is_a_failure(apply, host):

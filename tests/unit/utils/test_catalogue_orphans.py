@@ -12,6 +12,7 @@ def found(**what):
     nothing = {
         "accounts": {},
         "tenants": {},
+        "elsewhere": {},
         "dumps": {},
         "valkey_instances": [],
         "private_sockets": [],
