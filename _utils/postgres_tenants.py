@@ -173,7 +173,7 @@ def role_options(wanted):
     """
     return {
         "connection_limit": wanted["connection_limit"],
-        "member_of": [wanted["group"]] if wanted["auth"] == "scram" else [],
+        "member_of": [wanted["group"]] if wanted["auth"] == "scram" and wanted["group"] else [],
         "comment": mark(wanted["name"]),
     }
 

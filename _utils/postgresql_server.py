@@ -22,6 +22,7 @@ SUPERUSER = "postgres"
 TIMEOUT = 10  # seconds; for connecting
 RECOVERY = 300  # seconds that a server may take to come up again after a crash
 PAUSE = 0.2  # seconds between two looks whether it has
+NO_PASSWORDS = "/dev/null/none"  # where no file can be: libpq looks for a user's own otherwise
 UNANSWERED = 60_000  # milliseconds without an acknowledgement after which a connection to another host is over
 OLDEST = 160_000  # PQserverVersion; before, nobody but a superuser could make a database for a role of its own making
 SSL_REQUEST = struct.pack("!ii", 8, 80877103)  # protocol-message-formats.html
@@ -237,7 +238,7 @@ def open_without_tls(role, database, place):
 
     plain = {**_by_tls(place), "sslmode": "disable"}
     try:
-        psycopg.connect(**plain, user=role, dbname=database, connect_timeout=TIMEOUT, passfile=os.devnull).close()
+        psycopg.connect(**plain, user=role, dbname=database, connect_timeout=TIMEOUT, passfile=NO_PASSWORDS).close()
     except psycopg.Error:
         return False
     return True

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import loaded
 import psycopg
 import pytest
+from authority import Authority
 
 
 @pytest.fixture
@@ -45,6 +46,28 @@ def test_what_a_virgin_host_has_no_need_of_is_no_plan(virgin, data):
 @pytest.mark.parametrize("options", [{"name": "postgres"}, {"name": "notes", "tenant": {"locale": "english"}}])
 def test_what_cannot_be_fails_in_a_plan(virgin, options):
     assert virgin("postgres_tenant.present", test=True, **options)["result"] is False
+
+
+SITE = """
+rick:
+  postgresql:
+    servers:
+      localhost: {port: 1, user: rick, password: {pillar: "db:password"}, authority: %s}
+db: {password: planted-password}
+"""
+
+
+@pytest.mark.parametrize("test_mode", [True, False])
+def test_a_server_elsewhere_that_is_not_there_fails_in_a_plan_as_in_a_run(loaders, minion, tmp_path, test_mode):
+    (tmp_path / "ca.crt").write_text(Authority().certificate)
+    apply = loaded.states_over(loaders, minion(site=SITE % (tmp_path / "ca.crt")).modules)
+    tenant = {"server": "localhost", "auth": "scram"}
+    result = apply("postgres_tenant.present", test=test_mode, name="notes", tenant=tenant)
+    assert result["result"] is False
+    assert result["comment"].startswith("service notes: PostgreSQL at localhost:1: is not reached: Connection refused")
+    assert "planted" not in result["comment"]
+    result = apply("postgres_tenant.present", test=test_mode, name="notes", tenant={**tenant, "server": "db"})
+    assert "say rick:postgresql:servers:db with user and password" in result["comment"]
 
 
 class Connection:

@@ -3,6 +3,7 @@ What a service does not declare any more: found kind by kind, and taken away wit
 """
 
 import pytest
+from salt.exceptions import CommandExecutionError
 from tree import load
 
 leftovers = load("modules", "leftovers")
@@ -84,3 +85,25 @@ def test_what_is_not_there_is_not_taken_away(host):
     host.there = {"secret.undeclared"}
     leftovers.remove("notes", service())
     assert [name for name, _, _ in host.calls if name in KINDS.values()] == ["secret.remove_undeclared"]
+
+
+@pytest.mark.parametrize(
+    ("postgres", "places"),
+    [
+        (None, [{}, {"server": "a"}, {"server": "b"}]),
+        ({"database": "notes"}, [{"server": "a"}, {"server": "b"}]),
+        ({"database": "notes", "server": "a"}, [{}, {"server": "b"}]),
+    ],
+)
+def test_a_database_is_left_wherever_the_entry_does_not_say(host, postgres, places):
+    leftovers.__salt__.update({"postgresql.servers": lambda: ["a", "b"], "postgresql.server": lambda server: {}})
+    leftovers.of("notes", service(postgres=postgres))
+    assert [options for name, _, options in host.calls if name == "postgres_tenant.removal_differences"] == places
+
+
+def test_a_server_that_no_service_needs_may_be_down(host):
+    def down(server):
+        raise CommandExecutionError(f"{server} is not reached")
+
+    leftovers.__salt__.update({"postgresql.servers": lambda: ["a"], "postgresql.server": down})
+    assert "postgres_tenant.removal_differences" not in leftovers.of("notes", service(postgres={"database": "notes"}))

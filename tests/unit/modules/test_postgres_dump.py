@@ -31,7 +31,8 @@ def dumping(server, monkeypatch, tmp_path):
         Path(path).write_text(content[database])
 
     def read(programs, path, database, role, password, owner, lines, place):
-        server.restored_by.append((role, owner, server.roles[role]["member_of"]))
+        there = server.elsewhere[place["host"]] if place else server
+        server.restored_by.append((role, owner, there.roles[role]["member_of"]))
         content[database] = "lost" if server.loses else Path(path).read_text()
 
     @contextlib.contextmanager
@@ -106,3 +107,17 @@ def test_a_dump_needs_a_database_of_the_service(server, dumping):
         dumps.dump("wiki")
     with pytest.raises(CommandExecutionError, match="none called other"):
         dumps.dump("notes", "other")
+
+
+def test_a_database_elsewhere_is_dumped_by_who_is_connected_and_proved_by_a_role_of_this_host(server, dumping):
+    there = server.elsewhere["db.example.org"] = Server()
+    load("modules", "postgres_tenant").apply("notes", {"auth": "scram", "server": "db.example.org"})
+    before = sorted(server.roles)
+    assert Path(dumps.archive("notes", server="db.example.org")).read_text() == "written"
+    [(place, password)] = server.told
+    assert (place["host"], place["user"], password) == ("db.example.org", "rick", "administrator's")
+    [(restorer, owner, _)] = server.restored_by
+    assert restorer.startswith("rick-infra-restore-")
+    assert owner == "notes"
+    assert (scratches(there), sorted(server.roles)) == ([], before)
+    assert restorer not in there.roles

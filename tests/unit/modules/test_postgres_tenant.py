@@ -247,3 +247,70 @@ def test_visitors_are_told_and_the_service_is_none(server):
 def test_an_unknown_way_to_go_is_refused(server):
     with pytest.raises(SaltInvocationError, match="keep, archive or delete"):
         tenant.removal_differences("notes", data="burn")
+
+
+ELSEWHERE = {**EVERYTHING, "server": "db.example.org"}
+
+
+@pytest.fixture
+def elsewhere(server):
+    """A server on another host, of which other hosts may have a part."""
+    server.elsewhere["db.example.org"] = Server()
+    return server.elsewhere["db.example.org"]
+
+
+def test_what_a_service_has_elsewhere_is_made_there_and_marked_with_this_host(server, elsewhere):
+    planned = tenant.differences("notes", ELSEWHERE)
+    tenant.apply("notes", ELSEWHERE)
+    assert planned.keys() == {"role", "database", "password", "extensions", "read-only role reports", "reports reads"}
+    assert tenant.differences("notes", ELSEWHERE) == {}
+    assert server.done == []
+    assert elsewhere.roles["notes"]["comment"] == "rick-infra service notes of cell1"
+    assert elsewhere.roles["reports"]["comment"] == "rick-infra service notes of cell1, read-only"
+    assert elsewhere.roles["notes"]["member_of"] == []
+
+
+@pytest.mark.parametrize("comment", [None, "rick-infra service notes", "rick-infra service notes of cell2"])
+def test_what_is_another_hosts_is_refused_with_the_way_to_hand_it_over(server, elsewhere, comment):
+    elsewhere.roles["notes"] = {**ROLE, "comment": comment}
+    with pytest.raises(CommandExecutionError, match="IS 'rick-infra service notes of cell1'"):
+        tenant.differences("notes", ELSEWHERE)
+    assert tenant.removal_differences("notes", "delete", server="db.example.org") == {}
+
+
+def test_nobody_is_let_in_elsewhere_by_a_kernel(server, elsewhere):
+    with pytest.raises(SaltInvocationError, match="say scram"):
+        tenant.differences("notes", {"server": "db.example.org"})
+
+
+def test_a_way_in_that_the_server_refuses_is_told_with_the_line_that_it_lacks(server, elsewhere, monkeypatch):
+    monkeypatch.setitem(tenant.__salt__, "postgresql_password.refusal", lambda *_: "no pg_hba.conf entry")
+    with pytest.raises(CommandExecutionError, match="hostssl notes notes ADDRESS scram-sha-256"):
+        tenant.apply("notes", ELSEWHERE)
+
+
+def test_an_extension_is_its_hosts_affair(server, elsewhere):
+    with pytest.raises(CommandExecutionError, match=r"db\.example\.org has no extension vector"):
+        tenant.apply("notes", {**ELSEWHERE, "extensions": ["vector"]})
+
+
+def test_what_is_locked_elsewhere_can_still_be_dumped(server, elsewhere):
+    tenant.apply("notes", ELSEWHERE)
+    planned = tenant.removal_differences("notes", server="db.example.org")
+    assert planned.keys() == {"role notes at db.example.org", "read-only role reports at db.example.org"}
+    tenant.lock("notes", server="db.example.org")
+    assert tenant.removal_differences("notes", server="db.example.org") == {}
+    assert elsewhere.databases["notes"]["connection_limit"] == -1
+    assert tenant.list_("db.example.org")["notes"]["roles"] == ["notes"]
+    assert tenant.list_() == {}
+
+
+def test_what_goes_elsewhere_leaves_the_hosts_own_and_its_dumps(server, elsewhere, tmp_path):
+    tenant.apply("notes")
+    tenant.apply("notes", ELSEWHERE)
+    (tmp_path / "dumps/notes").mkdir(parents=True)
+    tenant.drop("notes", "db.example.org")
+    assert (sorted(elsewhere.roles), elsewhere.databases) == (["postgres", "scram-clients"], {})
+    assert "notes" in server.databases
+    assert (tmp_path / "dumps/notes").exists()
+    assert tenant.places() == [None, "db.example.org"]

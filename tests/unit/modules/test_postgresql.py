@@ -254,3 +254,101 @@ def test_what_the_server_refuses_comes_through(server, monkeypatch):
     monkeypatch.setitem(postgresql.__utils__, "postgresql_server.run", refuse)
     with pytest.raises(CommandExecutionError, match="permission denied"):
         postgresql.role_drop("notes")
+
+
+SETTINGS = {"port": 5432, "user": "rick", "database": "defaultdb", "authority": "/ca"}
+
+
+@pytest.fixture
+def elsewhere(server, monkeypatch, tmp_path):
+    """A server on another host; ``opened`` tells which databases of it somebody connected to, and with what."""
+    settings = {**SETTINGS, "password": {"file": str(tmp_path / "db.key")}}
+    (tmp_path / "db.key").touch(mode=0o600)
+    (tmp_path / "db.key").write_text("of-the-administrator\n")
+    infrastructure = {"servers": {"db.example.org": settings}}
+    salt = {"catalogue.infrastructure": lambda component: infrastructure}
+    monkeypatch.setattr(postgresql, "__salt__", salt, raising=False)
+    postgresql.__utils__.update(functions("utils", "secret_files", "secret_values"))
+
+    def connect(place, password, database=None):
+        server.opened.append((place["host"], password, database or place["database"]))
+        return Connection(database or place["database"])
+
+    postgresql.__utils__["postgresql_server.connect_as_administrator"] = connect
+    postgresql.__utils__["postgresql_server.connect_elsewhere"] = connect
+    server.settings = settings
+    return server
+
+
+THERE = {"server": "db.example.org"}
+
+
+def test_a_server_elsewhere_is_asked_on_one_connection_a_database(elsewhere):
+    for _ in range(2):
+        postgresql.query("SELECT 1", **THERE)
+        postgresql.query("SELECT 1", database="notes", **THERE)
+        postgresql.query("SELECT 1")
+    password = "of-the-administrator"  # noqa: S105 - one that is looked for
+    assert elsewhere.opened == [
+        ("db.example.org", password, "defaultdb"),
+        ("db.example.org", password, "notes"),
+        "postgres",
+    ]
+    assert postgresql.servers() == ["db.example.org"]
+    assert "password" not in postgresql.place("db.example.org")
+
+
+def test_the_inventories_of_two_servers_are_two(elsewhere):
+    elsewhere.rows["AS roles"] = [{"roles": [{"name": "a"}], "databases": []}]
+    here = postgresql.inventory()
+    elsewhere.rows["AS roles"] = [{"roles": [{"name": "b"}], "databases": []}]
+    assert (list(here["roles"]), list(postgresql.inventory(**THERE)["roles"])) == (["a"], ["b"])
+    assert list(postgresql.inventory()["roles"]) == ["a"]
+
+
+def test_one_who_is_no_superuser_says_nothing_of_rights_and_takes_those_of_a_role_that_it_makes(elsewhere):
+    elsewhere.rows["me.rolsuper"] = [{"name": "notes"}]
+    postgresql.role_create("notes", **THERE)
+    assert elsewhere.sent == [
+        ['CREATE ROLE "notes" LOGIN NOCREATEDB CONNECTION LIMIT -1'],
+        ['GRANT "notes" TO CURRENT_USER WITH INHERIT TRUE, SET TRUE'],
+    ]
+    elsewhere.statements.clear()
+    elsewhere.rows["me.rolsuper"] = []
+    elsewhere.rows["FROM pg_roles r"] = [{**ROLE, "member_of": [], "superuser": True}]
+    postgresql.role_alter("notes", **THERE)
+    assert elsewhere.sent == [['ALTER ROLE "notes" LOGIN NOCREATEDB NOSUPERUSER CONNECTION LIMIT -1']]
+
+
+def test_a_server_that_was_not_reached_is_not_tried_again_in_a_run(elsewhere):
+    tried = []
+
+    def unreachable(place, password):
+        tried.append(place["host"])
+        raise CommandExecutionError("PostgreSQL at db.example.org: is not reached")
+
+    postgresql.__utils__["postgresql_server.connect_as_administrator"] = unreachable
+    for _ in range(3):
+        with pytest.raises(CommandExecutionError, match="is not reached"):
+            postgresql.server("db.example.org")
+    assert tried == ["db.example.org"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ("db2.example.org", "say rick:postgresql:servers:db2.example.org with user and password"),
+        ("db.example.org", "servers:db.example.org:password: no file .*none; write it"),
+    ],
+)
+def test_what_the_settings_do_not_say_is_told(elsewhere, asked, told):
+    elsewhere.settings["password"]["file"] += ".none"
+    with pytest.raises(CommandExecutionError, match=told):
+        postgresql.query("SELECT 1", server=asked)
+
+
+def test_a_password_may_be_in_the_pillar(elsewhere, monkeypatch):
+    elsewhere.settings["password"] = {"pillar": "db:password"}
+    monkeypatch.setattr(postgresql, "__pillar__", {"db": {"password": "of-the-pillar"}}, raising=False)
+    postgresql.query("SELECT 1", **THERE)
+    assert elsewhere.opened == [("db.example.org", "of-the-pillar", "defaultdb")]

@@ -80,3 +80,36 @@ def test_a_missing_role_or_file_matches_nothing_and_cannot_be_set(server, secret
     with pytest.raises(SaltInvocationError, match="belongs to PostgreSQL"):
         password.set_("postgres", secret)
     assert server.sent == []
+
+
+@pytest.fixture
+def elsewhere(server, monkeypatch):
+    """A server on another host, where we may not look; ``refused`` is what it says to whoever logs in."""
+    server.used_up, server.refused, server.may_look = False, None, False
+
+    def query(sql, params=(), **there):
+        assert there == {"server": "db.example.org"}
+        if "has_table_privilege" in sql:
+            return [{"may": server.may_look}]
+        return [{"used_up": server.used_up}] if "used_up" in sql else [{"kept": server.kept}]
+
+    monkeypatch.setitem(password.__salt__, "postgresql.query", query)
+    monkeypatch.setitem(password.__salt__, "postgresql.place", lambda name: {"host": name})
+    monkeypatch.setitem(password.__utils__, "postgresql_server.refusal", lambda *_: server.refused)
+    return server
+
+
+def test_where_we_may_not_look_a_login_is_the_proof(elsewhere, secret, tmp_path):
+    there = {"server": "db.example.org", "database": "notes"}
+    assert password.matches("notes", secret, **there) is True
+    elsewhere.refused = "password authentication failed"
+    assert password.matches("notes", secret, **there) is False
+    elsewhere.used_up = True
+    assert password.matches("notes", secret, **there) is True
+    assert "must come before" in password.refusal("notes", str(tmp_path / "none"), **there)
+
+
+def test_where_we_may_look_nobody_logs_in(elsewhere, secret):
+    elsewhere.may_look, elsewhere.refused = True, "pg_hba.conf"
+    password.set_("notes", secret, server="db.example.org")
+    assert password.matches("notes", secret, "db.example.org", "notes") is True

@@ -11,7 +11,10 @@ service_units = load("utils", "service_units")
 impact = load("utils", "catalogue_impact")
 
 HOST = {
-    "postgresql": {"unit": "postgresql@17-main.service"},
+    "postgresql": {
+        "unit": "postgresql@17-main.service",
+        "servers": {"db": {"port": 5432, "authority": "/etc/ssl/db.crt"}},
+    },
     "valkey": {"unit": "valkey-server.service", "socket": "/run/valkey/valkey.sock"},
     "ports": {},
 }
@@ -138,3 +141,13 @@ def test_a_setting_of_authentik_restarts_what_hangs_on_it(with_authentik, key, r
 
 def test_without_authentik_its_settings_touch_nothing():
     assert impact.of_authentik(["version"], []) == {"says": "this host runs no Authentik"}
+
+
+def test_a_server_elsewhere_concerns_those_that_have_a_database_there():
+    there = {**DATA, "postgres": {"host": "db"}}
+    services = list(resolved(app=there, other=DATA).values())
+    assert impact.of_servers(["db", "port"], services)["restarts"] == BOTH
+    assert impact.of_servers([], services)["restarts"] == BOTH
+    assert "restarts" not in impact.of_servers(["db", "password"], services)
+    assert impact.of_servers(["db2"], services)["restarts"] == []
+    assert impact.of_key(["postgres", "host"], there, services[0], services)["restarts"] == BOTH

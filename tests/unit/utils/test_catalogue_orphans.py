@@ -129,3 +129,15 @@ def test_what_an_entry_had_once_is_left_and_what_it_names_gets_its_file_back():
     assert "podman rm --force NAME" in left["way_out"]
     services["notes"]["state"] = "absent"
     assert orphans.of({**EVERYTHING, "undeclared": undeclared}, ["notes", "old"], services) == {}
+
+
+def test_what_is_left_at_a_server_elsewhere_is_told_with_its_name():
+    there = {"databases": ["notes"], "roles": ["notes"], "readonly_roles": []}
+    host = {**found(), "elsewhere": {"db": {"notes": there, "gone": there}}}
+    notes = {"state": "present", "postgres": {"database": "notes"}, "valkey": None, "units": []}
+    left = orphans.of(host, ["notes"], {"notes": notes})
+    assert left["gone"]["databases"] == left["gone"]["roles"] == ["notes at db"]
+    assert left["notes"]["databases"] == ["notes at db"]
+    assert "dropdb" in left["notes"]["way_out"]
+    notes["postgres"]["server"] = "db"
+    assert "notes" not in orphans.of(host, ["notes"], {"notes": notes})
