@@ -37,6 +37,8 @@ RESERVED_CONTAINERS = ("init", "pod", "network")
 RESERVED_SECRETS = ("postgres", "valkey", "auth")
 # Their consumers are other machines' resolvers and Caddy: letters, digits and dashes, with a wildcard in front at most.
 DOMAIN = r"^(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
+# What the settings say of a PostgreSQL elsewhere (catalogue_infrastructure.SERVER), and no entry does.
+OF_A_SERVER = ("port", "authority", "user", "password")
 # What a certificate can be checked against, and a URL hold without brackets.
 SERVER = r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 # No control characters, those of Unicode and its ends of lines included: each of these would begin another line.
@@ -418,6 +420,15 @@ class Postgres(Model):
     )
     readonly_roles: list[DatabaseName] = Field([], description="Further roles that may read everything in it.")
     readonly_connection_limit: int = Field(5, ge=1, le=10000, description="Connections at once, of each of them.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leaves_the_server_to_the_settings(cls, data):
+        told = [key for key in OF_A_SERVER if isinstance(data, dict) and key in data]
+        if told:
+            text = "is the same for all services of a server; say it at rick:postgresql:servers:{}:{}"
+            raise Misfit([(key, text.format(data.get("host", "HOST"), key), ()) for key in told])
+        return data
 
     @model_validator(mode="after")
     def _fits_its_place(self):

@@ -11,8 +11,10 @@ import os
 import pwd
 import socket
 import ssl
+import stat
 import struct
 import time
+from pathlib import Path
 
 from salt.exceptions import CommandExecutionError
 
@@ -133,6 +135,7 @@ def connect_as_administrator(server, password):
     Raises CommandExecutionError if it does not let us in, is too old, or the role may not do that.
     """
     connection = connect_elsewhere(server, password, server["database"])
+    trusted = server["authority"]
     version = connection.info.server_version
     [may] = run(
         connection,
@@ -141,6 +144,8 @@ def connect_as_administrator(server, password):
     wrong = None
     if version < OLDEST:
         wrong = f"runs PostgreSQL {version // 10_000}; it takes {OLDEST // 10_000} or later"
+    elif not Path(trusted).stat().st_mode & stat.S_IROTH:
+        wrong = f"{trusted} tells who vouches for it, and containers, who run as others, cannot read it: chmod 644 it"
     elif not may["all_it_takes"]:
         wrong = (
             f"role {server['user']} may not make roles and databases; have a superuser there run "

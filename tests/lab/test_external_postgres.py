@@ -175,8 +175,7 @@ def test_a_service_that_comes_home_leaves_a_locked_role(host, outside):
 
 def test_it_is_archived_and_gone(host):
     server = host.outside
-    server.sql("SELECT lo_from_bytea(0, 'large')", "notes")
-    server.sql(f"GRANT notes TO {ADMINISTRATOR}")
+    server.sql("SET ROLE notes; SELECT lo_from_bytea(0, 'large')", "notes")
     host.declare("notes", {"state": "absent", "data": "archive"})
     plan = host.apply(test=True)
     assert f"database notes at {HOST}" in plan.states["Service notes has no database"]["changes"]

@@ -112,6 +112,13 @@ def test_nothing_less_than_a_checked_certificate_is_accepted(mode):
     assert problems(postgres={"host": "db.example.org", "tls": mode}) == {"postgres:tls"}
 
 
+@pytest.mark.parametrize("key", schema.OF_A_SERVER)
+def test_what_is_the_servers_is_said_once_for_all_services(key):
+    _, found = schema.complete({"image": "app:1", "postgres": {"host": "db.example.org", key: "x"}})
+    assert [one["path"] for one in found] == [("postgres", key)]
+    assert f"rick:postgresql:servers:db.example.org:{key}" in found[0]["text"]
+
+
 def test_a_socket_has_no_certificate_to_check():
     assert problems(postgres={"tls": "verify-full"}) == {"postgres:tls"}
 
