@@ -77,6 +77,8 @@ def test_the_verification_proves_it(host):
     proved = [name for name, one in checks.items() if HOST in name and one["passed"]]
     assert len(proved) == 3, checks
     assert all(one["passed"] for one in checks.values()), checks
+    assert host.salt("verify.access")["passed"]
+    assert host.verify()["notes: no other role may enter its database at db.example.test"][0]
     assert "TLSv1.3" in next(one["detail"] for name, one in checks.items() if "certificate is verified" in name)
 
 
