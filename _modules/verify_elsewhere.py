@@ -64,4 +64,4 @@ def _closed(service):
     )
     others = {row["role"]: row["enters"] for row in rows if row["role"] not in own}
     let_in = sorted(role for role, enters in others.items() if enters)
-    return f"open to {', '.join(let_in)}" if let_in else None, f"{len(others)} other roles may not"
+    return f"open to {', '.join(let_in)}" if let_in else None, f"none of {len(others)} others may"

@@ -134,7 +134,15 @@ def connect_as_administrator(server, password):
 
     Raises CommandExecutionError if it does not let us in, is too old, or the role may not do that.
     """
-    connection = connect_elsewhere(server, password, server["database"])
+    try:
+        connection = connect_elsewhere(server, password, server["database"])
+    except CommandExecutionError as error:
+        if obstacle(server):
+            raise
+        setting = f"rick:postgresql:servers:{server['host']}"
+        raise CommandExecutionError(
+            f"{error}; see {setting}:user and {setting}:password, and whether pg_hba.conf there lets this host in"
+        ) from error
     trusted = server["authority"]
     version = connection.info.server_version
     [may] = run(

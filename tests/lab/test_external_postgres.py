@@ -137,7 +137,7 @@ def test_what_cannot_be_trusted_or_reached_changes_nothing_and_is_told(host, out
         told = "may not make roles and databases"
     else:
         server.sql(f"ALTER ROLE {ADMINISTRATOR} PASSWORD 'another'")
-        told = "password authentication failed"
+        told = f"see rick:postgresql:servers:{HOST}:user and rick:postgresql:servers:{HOST}:password"
     done = host.apply(test=test_mode)
     server.sql(f"ALTER ROLE {ADMINISTRATOR} CREATEDB PASSWORD '{PASSWORD}'")
     assert list(done.failed)[:1] == [DATABASE]

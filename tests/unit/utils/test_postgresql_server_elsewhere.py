@@ -6,6 +6,7 @@ import contextlib
 import socket
 import ssl
 import threading
+from types import SimpleNamespace
 
 import pytest
 from authority import Authority
@@ -91,3 +92,44 @@ def test_a_server_that_is_not_there_is_told_with_its_setting(tmp_path, authority
 def test_nothing_is_sent_without_tls_and_what_is_tried_without_has_no_password(tmp_path, authority):
     with listening(tmp_path) as port:
         assert server.open_without_tls("notes", "notes", place(tmp_path, port, authority.certificate)) is False
+
+
+class Administrator:
+    """What psycopg would return at a server that lets the administrator in."""
+
+    def __init__(self, version=170_006, all_it_takes=True):
+        self.info = SimpleNamespace(server_version=version)
+        self.all_it_takes, self.closed = all_it_takes, False
+
+    def close(self):
+        self.closed = True
+
+
+@pytest.mark.parametrize(
+    ("connected", "mode", "told"),
+    [
+        (Administrator(version=150_014), 0o644, "runs PostgreSQL 15; it takes 16 or later"),
+        (Administrator(all_it_takes=False), 0o644, 'run ALTER ROLE "rick" CREATEROLE CREATEDB'),
+        (Administrator(), 0o600, "chmod 644"),
+    ],
+)
+def test_who_cannot_make_databases_there_is_told_at_once(tmp_path, monkeypatch, authority, connected, mode, told):
+    there = {**place(tmp_path, 5432, authority.certificate, "db"), "user": "rick", "database": "postgres"}
+    (tmp_path / "ca.crt").chmod(mode)
+    monkeypatch.setattr(server, "connect", lambda *_, **__: connected)
+    monkeypatch.setattr(server, "run", lambda connection, sql: [{"all_it_takes": connection.all_it_takes}])
+    with pytest.raises(CommandExecutionError, match=rf"PostgreSQL at db:5432: .*{told}"):
+        server.connect_as_administrator(there, "password")
+    assert connected.closed
+
+
+def test_a_refused_administrator_is_led_to_the_settings(tmp_path, monkeypatch, authority):
+    there = {**place(tmp_path, 5432, authority.certificate, "db"), "user": "rick", "database": "postgres"}
+
+    def refused(*_, **__):
+        raise CommandExecutionError("PostgreSQL at db:5432, role rick: password authentication failed")
+
+    monkeypatch.setattr(server, "connect", refused)
+    monkeypatch.setattr(server, "obstacle", lambda place: None)
+    with pytest.raises(CommandExecutionError, match="rick:postgresql:servers:db:password"):
+        server.connect_as_administrator(there, "password")
