@@ -47,8 +47,9 @@ def status():
     }
     units = sorted({f"{name}-pod.service" for name in runs})
     try:
-        for host in _call(hosts, "test.ping"):
-            hosts[host]["up"] = True
+        # Who does not answer is in there as well, with false.
+        for host, answer in _call(hosts, "test.ping").items():
+            hosts[host]["up"] = answer is True
         cells = [host for host, about in hosts.items() if about["up"] and about["services"]]
         states = _call(cells, "daemon.status", [units])
     except SaltClientError as error:

@@ -24,9 +24,10 @@ from salt.exceptions import CommandExecutionError, SaltClientError
 
 LOCK = "/var/lib/rick-infra/rollouts/lock"
 DRAINED = "/var/lib/rick-infra/drained"  # a file for each cell; the external pillar fleet reads its names
-# A host waits until other state runs are over. A number makes it wait in the job itself, which the master sees at work;
-# with true it puts the job by and says nothing, as if it were gone.
-QUEUE = 100
+# Salt can queue a run on its host, and then says nothing of it to its master, or waits for ever if somebody else's is
+# queued as well. So hosts are waited for here, before they are given work.
+PATIENCE = 600  # seconds; somebody else's run with all packages takes less. Later, what Salt refuses is the answer.
+LOOK = 2  # seconds between two looks
 AUTHENTIK = "authentik"
 
 
@@ -66,7 +67,6 @@ def begin(rollout, kind, pillar):
         "table": {},
         "failures": [],
         "stopped": None,
-        "left": [],
         "passed": False,
         "took": 0,
     }
@@ -101,7 +101,8 @@ def plan(kind, pillar):
 
 def phase(rollout, name):
     """
-    Go through one phase and return how that went, ``{"passed", "comment"}``. If it did not pass, the roll-out is over.
+    Go through one phase and return ``{"passed": bool}``. If it did not pass, the roll-out is over, and there is a
+    ``verdict`` as from ``end``.
 
     rollout
         Its id.
@@ -137,14 +138,14 @@ def phase(rollout, name):
     _event(record, f"phase/{name}", {"passed": passed, "seconds": round(time.monotonic() - started, 1)})
     if passed:
         _keep(record)
-        return {"passed": True, "comment": f"{name} passed"}
+        return {"passed": True}
     record["stopped"] = name
-    return {"passed": False, "comment": _over(record)}
+    return {"passed": False, "verdict": _over(record)}
 
 
 def end(rollout):
     """
-    End a roll-out of which every phase has passed, and return its summary.
+    End a roll-out of which every phase has passed, and return how that was, a sentence.
 
     CLI Example: none, orch.deploy and its like call it.
     """
@@ -155,7 +156,7 @@ def end(rollout):
 
 def show(rollout=None):
     """
-    Return the summary of a roll-out again.
+    Return the table of a roll-out again, and how it went.
 
     rollout
         Its id. Default: the last one.
@@ -172,7 +173,8 @@ def show(rollout=None):
     if wanted not in known:
         __context__["retcode"] = 1
         return f"there is no record of roll-out {wanted} (there are: {', '.join(known) or 'none'})"
-    return __utils__["rollout_table.summary"](__utils__["rollout_record.load"](wanted))
+    record = __utils__["rollout_record.load"](wanted)
+    return "\n".join(__utils__[f"rollout_table.{part}"](record) for part in ("table", "verdict"))
 
 
 def current():
@@ -369,22 +371,39 @@ def _in_batches(record, column, step, function):
 
 def _apply(record, column, batches, step, function, keywords=None):
     for number, batch in enumerate(batches):
+        _wait_for_others(record, column, batch)
         jobs = []
         # Hosts that do the same get one job.
         for what in dict.fromkeys(json.dumps(step[host]) for host in batch):
             hosts = [host for host in batch if json.dumps(step[host]) == what]
             names = json.loads(what)
             if function == "state.apply":
-                jobs.append(_job(hosts, function, names, {"queue": QUEUE, **(keywords or {})}))
+                jobs.append(_job(hosts, function, names, keywords))
             else:
                 only = {"pillar": {"rick": {"only": names}}} if names is not None else {}
-                jobs.append(_job(hosts, function, (), {"queue": QUEUE, **only}))
+                jobs.append(_job(hosts, function, (), only))
         _say(record, f"{column}: {', '.join(batch)} …")
         failed = _run(record, column, jobs, __utils__["rollout_judge.states"], applies=True)
         if failed:
             _not_started(record, column, [host for later in batches[number + 1 :] for host in later])
             return failed
     return []
+
+
+def _wait_for_others(record, column, hosts):
+    """Wait until no state run is under way on hosts. Who does not answer is noticed by what comes next."""
+    deadline, told = time.monotonic() + PATIENCE, set()
+    with salt.client.get_local_client(mopts=__opts__) as client:
+        while hosts and time.monotonic() < deadline:
+            answers = dict(
+                __utils__["rollout_client.ask"](client, [_job(hosts, "state.running", (), None)], patient=False)
+            )
+            hosts = [host for host, answer in answers.items() if answer and answer["ret"]]
+            for host in sorted(set(hosts) - told):
+                told.add(host)
+                _say(record, f"{column}: {host} waits for another state run there: {' '.join(answers[host]['ret'])}")
+            if hosts:
+                time.sleep(LOOK)
 
 
 def _job(hosts, function, arguments, keywords):
@@ -404,7 +423,7 @@ def _run(record, column, jobs, judge, applies):
 
     if jobs:
         with salt.client.get_local_client(mopts=__opts__) as client:
-            for host, answer in __utils__["rollout_client.ask"](client, jobs):
+            for host, answer in __utils__["rollout_client.ask"](client, jobs, patient=applies):
                 outcome = judge(answer)
                 if outcome["outcome"] != "ok":
                     failed.append(host)
@@ -412,7 +431,7 @@ def _run(record, column, jobs, judge, applies):
                 _note(record, column, host, {**step, "seconds": time.monotonic() - started, "applies": applies})
                 for what, comment in outcome["failures"]:
                     _fail(record, host, column, what, comment)
-                if answer is None:
+                if answer is None and column != "answers":
                     _fail(record, host, column, "", _silent(jids[host]))
     if column not in record["columns"]:
         record["columns"].append(column)
@@ -468,7 +487,9 @@ def _over(record):
     _keep(record)
     _event(record, "end", {"passed": record["passed"], "stopped": record["stopped"], "seconds": round(record["took"])})
     __utils__["rollout_lock.release"](LOCK)
-    return __utils__["rollout_table.summary"](record)
+    table, *said = (__utils__[f"rollout_table.{part}"](record) for part in ("table", "verdict", "reasons"))
+    print(f"\n{table}\n", file=sys.stderr, flush=True)
+    return "\n".join(text for text in said if text)
 
 
 def _event(record, what, data):

@@ -50,7 +50,7 @@ def begun(name, kind):
 
 def phase(name):
     """
-    Go through a phase. If a host fails in it, the roll-out is over, and the comment is its summary.
+    Go through a phase. If a host fails in it, the roll-out is over.
 
     name
         One of those of ``rollout.phase``, the runner's function.
@@ -70,12 +70,14 @@ def phase(name):
         found = _runner("phase", rollout=_identity(), name=name)
     except ERRORS as error:
         return __utils__["results.failed"](name, str(error))
-    return __utils__["results.unchanged" if found["passed"] else "results.failed"](name, found["comment"])
+    if found["passed"]:
+        return __utils__["results.unchanged"](name, f"{name} passed")
+    return __utils__["results.failed"](name, found["verdict"])
 
 
 def ended(name):
     """
-    End a roll-out of which every phase has passed. The comment is its summary, a table of hosts and phases.
+    End a roll-out of which every phase has passed, and say how it went.
 
     name
         A title.
@@ -90,11 +92,11 @@ def ended(name):
     if __opts__["test"]:
         return __utils__["results.unchanged"](name, "the roll-out would be over")
     try:
-        summary = _runner("end", rollout=_identity())
+        verdict = _runner("end", rollout=_identity())
     except ERRORS as error:
         return __utils__["results.failed"](name, str(error))
-    # With a change, Salt shows it also if it was told to show nothing that is as it was.
-    return __utils__["results.changed"](name, {"roll-out": _identity()}, summary)
+    # With changes, Salt shows the state whatever it was told to leave out.
+    return __utils__["results.changed"](name, {"roll-out": _identity()}, verdict)
 
 
 def _runner(function, **keywords):

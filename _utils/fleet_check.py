@@ -34,7 +34,7 @@ def problems(fleet, wrong, judged, folder, without, tools):
     found += _topology(fleet, f"{folder}/fleet.yaml", without)
     for name, entry in sorted(fleet["entries"].items()):
         file = f"{folder}/services/{name}.yaml"
-        found += [f"{file}: {':'.join(map(str, path))}: {text}" for path, text in judged[name]]
+        found += [": ".join([file, *_at(path), text]) for path, text in judged[name]]
         found += _cells(entry, fleet, file)
         found += _needs(name, entry, fleet["entries"], file, tools)
         found += _login(entry, fleet, file, folder)
@@ -129,6 +129,10 @@ def _domains(alive, fleet, folder, site_of):
                 )
             owners.setdefault(domain, f"service {name}")
     return found
+
+
+def _at(path):
+    return [":".join(map(str, path))] if path else []
 
 
 def _runs(patterns, topology, fleet):

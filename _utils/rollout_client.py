@@ -10,7 +10,7 @@ import time
 PAUSE = 0.02  # seconds between two looks at what has come; as in Salt's own batch mode
 
 
-def ask(client, jobs):
+def ask(client, jobs, patient=True):
     """
     Send jobs, all at once, and yield ``(id, answer)`` as answers come; the answer of a host that gave none is None.
 
@@ -19,6 +19,9 @@ def ask(client, jobs):
 
     jobs
         ``[{"jid", "hosts", "function", "arguments", "keywords"}]``, of different hosts.
+
+    patient
+        Whether a host that does not answer is asked again if it is at work. It may be too busy to hear the first time.
     """
     left = {host for job in jobs for host in job["hosts"]}
 
@@ -29,9 +32,8 @@ def ask(client, jobs):
                 yield host, answer
 
     yield from _drained([_sent(client, job) for job in jobs], fresh)
-    # A host that is busy may have missed the question whether it is. It is asked once more, then given up.
     yield from _kept(client, jobs, left, fresh)
-    late = [job for job in jobs if left & set(job["hosts"])]
+    late = [job for job in jobs if patient and left & set(job["hosts"])]
     yield from _drained([_waited_for(client, job, left & set(job["hosts"])) for job in late], fresh)
     yield from _kept(client, late, left, fresh)
     for host in sorted(left):

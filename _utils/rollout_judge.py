@@ -6,7 +6,6 @@ An answer is as Salt's client has it, ``{"ret": …, "retcode": …}``, and None
 
 DONE, FAILED, SILENT = "ok", "failed", "no answer"
 SHOWN = 20  # lines of what a failure says; the host's own journal has the rest
-QUEUED = "Job queued for execution"
 
 
 def states(answer):

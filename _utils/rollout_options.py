@@ -76,6 +76,8 @@ def targets(kind, options, fleet):
         cells, edges = [cell], [edge for edge, behind in fleet["edges"].items() if cell in behind]
     else:
         running = {cell for name in names for cell in fleet["services"].get(name, [])}
+        if kind == "deploy" and fleet["domain"]:
+            running.add(fleet["sso"])  # the logins of the services are made there
         cells = [cell for cell in fleet["cells"] if not names or cell in running]
         edges = [] if kind == "upgrade" else list(fleet["edges"])
     left = {

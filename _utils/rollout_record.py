@@ -43,8 +43,8 @@ def last_of(host):
     """
     for path in reversed(_files()):
         record = json.loads(path.read_text())
-        steps = [one for one in record["table"].get(host, {}).values() if one["applies"]]
-        if steps:
+        steps = record["table"].get(host, {}).values()
+        if any(one["applies"] for one in steps):
             outcomes = [one["outcome"] for one in steps]
             return {
                 "kind": record["kind"],

@@ -3,11 +3,30 @@ A roll-out as people see it: a table of hosts and phases, then what failed, one 
 """
 
 
-def summary(record):
+def table(record):
     """
-    Return the table of a record, its failures and one sentence of how it went.
+    Return the table of a record, with durations of hosts and phases, and then its failures.
     """
-    return "\n".join([*_table(record), *_failures(record), _last(record)])
+    return "\n".join([*_table(record), *_failures(record)])
+
+
+def verdict(record):
+    """
+    Return one sentence of how a roll-out went.
+    """
+    name, seconds = f"{record['kind']} {record['id']}", f"{record['took']:.0f} s"
+    if record["passed"]:
+        changed = sum(step["changed"] for steps in record["table"].values() for step in steps.values())
+        return f"{name}: {len(record['table'])} hosts, {changed} changes, {seconds}"
+    where = f"STOPPED at {record['stopped']}" if record["stopped"] else "has not ended"
+    return f"{name} {where} after {seconds}. Put it right and run it again: it goes on from what there is."
+
+
+def reasons(record):
+    """
+    Return the failures of a record in short, a line each.
+    """
+    return "\n".join(lines[0] for lines in map(_failure, record["failures"]))
 
 
 def grid(rows):
@@ -40,20 +59,12 @@ def _table(record):
 
 
 def _failures(record):
-    lines = []
-    for one in record["failures"]:
-        place = f"{one['host']}, {one['phase']}" if one["host"] else one["phase"]
-        first, *others = one["comment"].splitlines() or [""]
-        what = f"{one['what']}: " if one["what"] else ""
-        lines += ["", f"{place}: {what}{first}", *(f"  {line}" for line in others)]
-    return [*lines, ""] if lines else []
+    return [line for one in record["failures"] for line in ("", *_failure(one))]
 
 
-def _last(record):
-    seconds = f"{record['took']:.0f} s"
-    changed = sum(step["changed"] for steps in record["table"].values() for step in steps.values())
-    name = f"{record['kind']} {record['id']}"
-    if record["passed"]:
-        return f"{name}: {len(record['table'])} hosts, {changed} changes, {seconds}"
-    left = f"; not started: {', '.join(record['left'])}" if record["left"] else ""
-    return f"{name} STOPPED at {record['stopped']} after {seconds}{left}. Put it right and run it again: it goes on."
+def _failure(one):
+    """A failure as lines, the first of which says where and at what."""
+    place = f"{one['host']}, {one['phase']}" if one["host"] else one["phase"]
+    first, *others = one["comment"].splitlines() or [""]
+    what = f"{one['what']}: " if one["what"] else ""
+    return [f"{place}: {what}{first}", *(f"  {line}" for line in others)]

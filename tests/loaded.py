@@ -25,6 +25,13 @@ def of_util(modules, name):
     return _namespace(modules.pack["__utils__"], name)
 
 
+def of_runner(runners, name):
+    """
+    Return the global names of a runner.
+    """
+    return _namespace(runners, name)
+
+
 def _namespace(loader, name):
     function = next(key for key in loader if key.startswith(f"{name}."))
     return loader[function].func.__globals__

@@ -2,7 +2,7 @@
 # salt-run state.orchestrate orch.deploy pillar='{"batch": 2, "canary": "cell2", "only": ["notes"]}'
 #
 # The whole fleet: nothing is touched before every host answers and every entry is valid; cells first, edges last.
-# A phase that fails is the last one; its comment, or that of the end, is a table of hosts and phases.
+# A phase that fails is the last one. A table of hosts and phases is shown at the end: salt-run rollout.show
 The roll-out is begun:
   rollout.begun:
     - kind: deploy

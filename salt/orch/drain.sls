@@ -1,7 +1,7 @@
 # salt-run state.orchestrate orch.drain pillar='{"cell": "cell2"}'
 #
 # Take a cell out: its edges send nobody there any more, then its services stop.
-# A phase that fails is the last one; its comment, or that of the end, is a table of hosts and phases.
+# A phase that fails is the last one. A table of hosts and phases is shown at the end: salt-run rollout.show
 The roll-out is begun:
   rollout.begun:
     - kind: drain

@@ -1,7 +1,7 @@
 # salt-run state.orchestrate orch.undrain pillar='{"cell": "cell2"}'
 #
 # Take a cell in again: its services start, then its edges send visitors there.
-# A phase that fails is the last one; its comment, or that of the end, is a table of hosts and phases.
+# A phase that fails is the last one. A table of hosts and phases is shown at the end: salt-run rollout.show
 The roll-out is begun:
   rollout.begun:
     - kind: undrain

@@ -2,7 +2,7 @@
 #
 # One service: one cell first, then the others. If it does not become healthy, it is taken back there, and stays as it
 # is everywhere else.
-# A phase that fails is the last one; its comment, or that of the end, is a table of hosts and phases.
+# A phase that fails is the last one. A table of hosts and phases is shown at the end: salt-run rollout.show
 The roll-out is begun:
   rollout.begun:
     - kind: upgrade
