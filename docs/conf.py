@@ -2,7 +2,7 @@
 The documentation site: ``docs/build DIRECTORY``.
 
 Sources are where readers of the repository look for them, so Sphinx is started at the top of the tree: pages are the
-documents in docs/, the README of each part, and each file of _modules, _states, _grains, _pillar and _output.
+documents in docs/, the README of each part, and each file that Salt loads (_modules, _states and so on) but for _utils.
 """
 
 import sys
@@ -21,7 +21,7 @@ include_patterns = [
     "examples/**README.md",
     "salt/infra/*/README.md",
     "salt/authentik/README.md",
-    *(f"{folder}/*.py" for folder in ("_grains", "_modules", "_output", "_pillar", "_states")),
+    *(f"{folder}/*.py" for folder in ("_beacons", "_grains", "_modules", "_output", "_pillar", "_runners", "_states")),
 ]
 # Hidden folders are no part of the tree; salt/_modules and its siblings are links to what is there already.
 exclude_patterns = [".*", "salt/_*", "**/__pycache__", "docs/_extensions"]

@@ -16,10 +16,12 @@ from sphinx.parsers import RSTParser
 from sphinx.util.nodes import make_refnode
 
 KINDS = {
+    "_beacons": "beacon",
     "_grains": "grains",
     "_modules": "functions",
     "_output": "outputter",
     "_pillar": "external pillar",
+    "_runners": "runner",
     "_states": "states",
 }
 

@@ -83,7 +83,7 @@ def functions(kind, module):
 
 
 def of_ours(module):
-    return any((TREE / folder / f"{module}.py").exists() for folder in ("_modules", "_states"))
+    return any((TREE / folder / f"{module}.py").exists() for folder in ("_modules", "_runners", "_states"))
 
 
 def snippets(document):
@@ -148,7 +148,7 @@ class TestEachDocument:
         for span in SPAN.findall(FENCE.sub("", text(document))):
             module, dot, name = span.partition(".")
             if dot and re.fullmatch(r"[a-z_]+", name) and name not in ENDINGS and of_ours(module):
-                known = {*functions("modules", module), *functions("states", module)}
+                known = {name for kind in ("modules", "runners", "states") for name in functions(kind, module)}
                 missing += [span] if name not in known else []
         assert not missing
 
