@@ -55,6 +55,7 @@ def test_a_deployment_asks_before_it_touches_then_cells_then_edges_then_looks(ma
     functions = list(dict.fromkeys(function for function, *_ in one.hosts.jobs if function != "state.running"))
     assert functions == [
         "test.ping",
+        "fleet.modules",
         "saltutil.sync_all",
         "saltutil.refresh_modules",
         "saltutil.refresh_pillar",
@@ -79,6 +80,7 @@ def test_cells_go_one_by_one_behind_the_canary_and_services_after_what_they_need
         ("state.apply", ["cell2"], ["infra"], {}),
         ("state.apply", ["cell1"], ["infra"], {}),
         ("state.apply", ["cell3"], ["infra"], {}),
+        ("state.apply", ["edge1"], ["infra.caddy"], {}),
         ("state.apply", ["cell1"], ["authentik,services"], {"pillar": {"rick": {"only": ["authentik"]}}}),
         ("state.highstate", ["cell2"], [], only),  # board, which cell2 runs as well, needs what is on cell3
         ("state.highstate", ["cell1"], [], {}),
@@ -93,6 +95,7 @@ def test_batches_are_as_large_as_said(master):
     orchestrate(one, "deploy", batch=3)
     sizes = [len(hosts) for _, hosts in one.hosts.sent("state.apply")]
     assert sizes[:3] == [1, 3, 3]
+    assert sum(sizes[1:4]) == 7
 
 
 def test_a_host_that_is_off_stops_it_before_anything_is_touched(master, capsys):
@@ -173,6 +176,14 @@ def test_an_upgrade_that_fails_on_the_canary_leaves_the_others_alone(master):
     one.hosts.odd["cell3", "state.highstate"] = BROKEN
     assert "STOPPED at services" in orchestrate(one, "upgrade", service="notes", canary="cell3")
     assert [hosts for _, hosts in one.hosts.sent(*STATES)] == [["cell3"]]
+
+
+def test_modules_are_brought_to_those_who_have_others(master):
+    one = master()
+    ours = one.run("fleet.modules")
+    one.hosts.odd |= {(host, "fleet.modules"): ours for host in ("cell1", "cell3")}
+    orchestrate(one, "deploy")
+    assert one.hosts.sent("saltutil.sync_all") == [("saltutil.sync_all", ["cell2", "edge1"])]
 
 
 def test_an_upgrade_is_of_one_service_and_is_verified(master):
