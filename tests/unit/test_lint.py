@@ -11,7 +11,8 @@ import pytest
 from tree import TREE
 
 TOOLS = Path(sys.executable).parent
-MODULES = ("_modules", "_states", "_grains", "_utils", "_output", "_pillar", "_runners", "_beacons")
+FOLDERS = ("_modules", "_states", "_grains", "_utils", "_output", "_pillar", "_runners", "_beacons")
+MODULES = (*FOLDERS, "_wrapper/with_pillar.py")
 COMMANDS = ("bin/bootstrap", "bin/demo", "bin/enroll", "bin/lab", "bin/test", "conf/lock", "docs/build")
 SLS = sorted(path for folder in ("salt", "pillar", "examples", "benchmarks") for path in (TREE / folder).rglob("*.sls"))
 JINJA = re.compile(r"\{[%{#]")

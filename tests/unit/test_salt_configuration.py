@@ -17,8 +17,10 @@ VALUES = {
 }
 TEMPLATES = sorted((TREE / "conf").glob("*.d/*.conf"))
 UNITS = sorted((TREE / "conf/systemd").glob("*.service"))
+# What salt-ssh reads: salt/client/ssh/__init__.py.
+SALT_SSH = {"thin_extra_mods": str, "extra_filerefs": str, "ssh_minion_opts": dict}
 # What Salt reads and has neither a kind nor a default for: salt/utils/mine.py, salt/daemons/masterapi.py.
-KINDS = {"mine_functions": dict, "mine_get": dict}
+KINDS = {"mine_functions": dict, "mine_get": dict, **SALT_SSH}
 # Not everything that has a default has a kind in the schema.
 DEFAULTS = {"master": salt.config.DEFAULT_MASTER_OPTS, "minion": salt.config.DEFAULT_MINION_OPTS}
 
