@@ -66,7 +66,7 @@ class Highstate:
 
     def __init__(self, done):
         self.done = done
-        answer = json.loads(done.stdout)["local"]
+        (answer,) = json.loads(done.stdout).values()
         assert isinstance(answer, dict), f"the run was refused: {answer}"
         self.states = {data["__id__"]: data for data in answer.values()}
 
