@@ -32,7 +32,7 @@ HOST = {
     "sso": "auth.example.org",
 }
 # What makes a dotted word after the name of one of our modules the name of a file or unit instead.
-ENDINGS = {"conf", "container", "md", "network", "pod", "py", "service", "sls", "socket"}
+ENDINGS = {"conf", "container", "key", "md", "network", "pod", "py", "service", "sls", "socket", "yaml"}
 TOP = {path.name for path in TREE.iterdir() if not path.name.startswith(".")}
 
 LINK = re.compile(r"\]\(([^)\s]+)\)")
@@ -95,7 +95,12 @@ def snippets(document):
 def entries(document):
     """Those YAML blocks of a document that are an entry of the catalogue, or a part of one."""
     keys = load("utils", "catalogue_schema").Entry.model_fields
-    return [snippet for snippet in snippets(document) if keys & snippet.keys() and "rick" not in snippet]
+    # fleet.yaml has cells, too.
+    return [
+        snippet
+        for snippet in snippets(document)
+        if keys & snippet.keys() and "rick" not in snippet and not {"edges", "sso"} & snippet.keys()
+    ]
 
 
 def unknown_keys(given, known, place):
@@ -190,6 +195,10 @@ class TestEachDocument:
                 _, problems = load("utils", "catalogue_resolve").resolve({"example": entry}, HOST)
             wrong += [f"{list(snippet)}: {problem}" for problem in problems]
         assert not wrong
+
+    def test_every_fleet_is_valid(self, document):
+        found = [snippet for snippet in snippets(document) if {"edges", "sso"} & snippet.keys()]
+        assert [load("utils", "fleet_file").topology(one)[1] for one in found] == [[]] * len(found)
 
     def test_an_editor_takes_every_entry(self, document, schema):
         wrong = [
