@@ -259,7 +259,7 @@ def _with_other_modules(hosts):
     """Those that have not the modules of this tree: to fetch them takes a request for each file."""
     wanted = __salt__["fleet.modules"]()
     with salt.client.get_local_client(mopts=__opts__) as client:
-        answers = __utils__["rollout_client.ask"](client, [_job(hosts, "fleet.modules", (), None)])
+        answers = __utils__["rollout_client.ask"](client, [_job(hosts, "fleet.modules", (), None)], patient=False)
         return sorted(host for host, answer in answers if not answer or answer["ret"] != wanted)
 
 
@@ -449,11 +449,10 @@ def _silent(jid):
 def _note(record, column, host, step):
     """Put down how a host went through a phase, or a further part of it, and tell everybody who listens."""
     steps = record["table"].setdefault(host, {})
-    before = steps.get(column, {"seconds": 0, "changed": 0, "failed": 0})
-    steps[column] = {**step, **{key: before[key] + step[key] for key in before if key != "outcome"
-                                and key in ("seconds", "changed", "failed")}}  # fmt: skip
-    data = {"phase": column, **{key: steps[column][key] for key in ("outcome", "changed", "failed")}}
-    _event(record, f"host/{host}", {**data, "seconds": round(steps[column]["seconds"], 1)})
+    before = steps.get(column, {})
+    steps[column] = {**step, **{key: before.get(key, 0) + step[key] for key in ("changed", "failed", "seconds")}}
+    data = {key: steps[column][key] for key in ("outcome", "changed", "failed")}
+    _event(record, f"host/{host}", {"phase": column, **data, "seconds": round(steps[column]["seconds"], 1)})
     if step["applies"] or step["outcome"] != "ok":
         _say(record, f"{column}: {host} {__utils__['rollout_table.told'](steps[column])}")
 
