@@ -25,6 +25,7 @@ A host gets its own part of each, and no other host's (``fleet_view``). What hos
 certificates, comes from the mine, which is read here and which no minion may read.
 """
 
+import functools
 import hashlib
 import hmac
 import ipaddress
@@ -75,7 +76,7 @@ def ext_pillar(minion_id, pillar, folder):
                 f"rick:{key} of the pillar: with a master, it is made from the files in {folder}; move what is there"
             )
     rick = {**settings, **answer}
-    return {"rick": rick, "secrets": _secrets(folder, minion_id, known, rick["services_errors"])}
+    return {"rick": rick, "secrets": _secrets(folder, minion_id, known, answer)}
 
 
 def read(folder, pillar):
@@ -91,34 +92,42 @@ def read(folder, pillar):
     The fleet is as ``fleet_view.view`` takes it. A path is that of a file, the sentence why it cannot be used.
     """
     place = Path(folder)
-    entries, wrong = __utils__["plain_files.mappings"](place / "services", ENTRY)
+    remembered = __utils__["process_memory.of"]("entries")
+    entries, wrong = __utils__["plain_files.mappings"](place / "services", ENTRY, remembered)
     topology = _topology(place / "fleet.yaml", wrong)
-    for name, entry in list(entries.items()):
-        _, problems = __utils__["fleet_file.cells_of"](entry)
-        if problems:
-            path = place / "services" / f"{name}.yaml"
-            wrong[str(path)] = "\n".join(f"{path}: {problem}" for problem in problems)
-            del entries[name]
+    for name, problems in __utils__["fleet_file.misplaced"](entries).items():
+        path = place / "services" / f"{name}.yaml"
+        wrong[str(path)] = "\n".join(f"{path}: {problem}" for problem in problems)
+        del entries[name]
     domain, tls = _authentik(folder, topology["sso"], pillar)
-    memory: dict = {}
+    mine = functools.cache(lambda: salt.cache.factory(__opts__))  # not made for a host that needs nothing of it
 
-    def published(host):
-        if host not in memory:
-            memory[host] = _published(host)
-        return memory[host]
-
-    functions = ("roles", "edges_of", "cells_behind", "runs_on")
+    functions = ("roles", "edges_of", "cells_behind", "runs_on", "where")
     return {
         "topology": topology,
-        "hosts": salt.key.get_key(__opts__).list_status("accepted")["minions"],
+        "hosts": _hosts(),
         "entries": entries,
         "unreadable": sorted(wrong),
         "drained": _drained(),
         "domain": domain,
         "domain_tls": tls,
-        "published": published,
+        "published": functools.cache(lambda host: _published(mine(), host)),
         **{name: __utils__[f"fleet_file.{name}"] for name in functions},
     }, wrong
+
+
+def _hosts():
+    """The ids whose keys are accepted. Salt looks at each key; here that is done again if one came, went or moved."""
+    known = __utils__["process_memory.of"]("hosts")
+    folder = Path(__opts__["pki_dir"]) / "minions"
+    # Where Salt keeps keys as something else than files, there is no such folder.
+    now = __utils__["plain_files.identity"](folder.stat()) if folder.is_dir() else None
+    if now and known.get(str(folder), (None,))[0] == now:
+        return known[str(folder)][1]
+    hosts = frozenset(salt.key.get_key(__opts__).list_status("accepted")["minions"])
+    if now:
+        known[str(folder)] = (now, hosts)
+    return hosts
 
 
 def _topology(path, wrong):
@@ -164,16 +173,16 @@ def _settings(folder, host):
     ]
 
 
-def _secrets(folder, host, fleet, errors):
+def _secrets(folder, host, fleet, answer):
     """Those of the services that run there, and the client secrets that this host and another one must both know."""
     found: dict = {}
-    for name in __utils__["fleet_view.own_secrets"](host, fleet):
+    for name in sorted(answer["services"]):
         path = Path(folder) / "secrets" / f"{name}.yaml"
         if path.exists():
             data, error = __utils__["plain_files.mapping"](path, SECRETS)
-            errors += [error] if error else []
+            answer["services_errors"] += [error] if error else []
             found[name] = data or {}
-    for name in __utils__["fleet_view.shared_logins"](host, fleet):
+    for name in __utils__["fleet_view.shared_logins"](host, answer["services"], fleet):
         found.setdefault(name, {})["auth"] = _client_secret(name)
     return found
 
@@ -211,9 +220,9 @@ def _drained():
         return []
 
 
-def _published(host):
+def _published(mine, host):
     """What a host says of itself, as far as it is what it must be: nobody else's site is to break over it."""
-    kept = salt.cache.factory(__opts__).fetch("mine", host)
+    kept = mine.fetch("mine", host)
     said = kept.get(MINE) if isinstance(kept, dict) else None
     if not isinstance(said, dict):
         return {}

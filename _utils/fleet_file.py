@@ -21,6 +21,7 @@ import re
 KEYS = ("cells", "edges", "sso", "addresses")
 PATTERN = re.compile(r"[A-Za-z0-9_.*?\[\]!-]+")
 ID = re.compile(r"[A-Za-z0-9_.-]+")
+WILD = re.compile(r"[*?\[]")
 
 
 def topology(data):
@@ -84,7 +85,9 @@ def edges_of(fleet, hosts, cell):
     hosts
         All ids that there are.
     """
-    return sorted(host for host in hosts if cell in cells_behind(fleet, [cell], host))
+    if not _matching([cell], fleet["cells"]):
+        return []
+    return sorted(_matching(hosts, [edge for edge, behind in fleet["edges"].items() if _matches(cell, behind)]))
 
 
 def cells_behind(fleet, hosts, edge):
@@ -95,7 +98,7 @@ def cells_behind(fleet, hosts, edge):
         The ids among which to look.
     """
     patterns = [one for pattern, behind in fleet["edges"].items() if _matches(edge, [pattern]) for one in behind]
-    return sorted(host for host in hosts if _matches(host, fleet["cells"]) and _matches(host, patterns))
+    return sorted(_matching(_matching(hosts, patterns), fleet["cells"]))
 
 
 def cells_of(entry):
@@ -122,7 +125,32 @@ def runs_on(entry, fleet, hosts):
         Minion ids.
     """
     patterns, _ = cells_of(entry)
-    return sorted(host for host in hosts if _matches(host, fleet["cells"]) and _matches(host, patterns))
+    return sorted(_matching(_matching(hosts, patterns), fleet["cells"]))
+
+
+def where(entries, fleet, hosts):
+    """
+    Return ``runs_on`` of many entries at once, ``{name: [ids]}``.
+
+    entries
+        ``{name: entry}``. Those whose ``cells`` cannot be used run nowhere.
+
+    fleet, hosts
+        As for ``runs_on``.
+    """
+    cells = _matching(hosts, fleet["cells"])
+    return {name: sorted(_matching(cells, cells_of(entry)[0])) for name, entry in entries.items()}
+
+
+def misplaced(entries):
+    """
+    Return what is wrong with the ``cells`` of entries, ``{name: [sentences]}`` of those that have something wrong.
+
+    entries
+        ``{name: entry}``.
+    """
+    found = {name: cells_of(entry)[1] for name, entry in entries.items()}
+    return {name: problems for name, problems in found.items() if problems}
 
 
 def _patterns(place, value, problems):
@@ -143,6 +171,17 @@ def _unfit(place, pattern):
 
 def _matches(host, patterns):
     return any(fnmatch.fnmatchcase(host, pattern) for pattern in patterns)
+
+
+def _matching(hosts, patterns):
+    """Those of some hosts that a pattern matches. Most patterns are an id: with a set of hosts, that is one look."""
+    found = set()
+    for pattern in patterns:
+        if WILD.search(pattern):
+            found.update(fnmatch.filter(hosts, pattern))
+        elif pattern in hosts:
+            found.add(pattern)
+    return found
 
 
 def _address(value):

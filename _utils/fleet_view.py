@@ -25,7 +25,7 @@ def view(host, fleet):
         ``entries`` (``{name: entry}``), ``unreadable`` (paths of files that cannot be used), ``drained`` (ids of
         cells), ``domain`` (where users log in, None if nowhere), ``domain_tls`` (of its site) and ``published`` (a
         function: what a host says of itself).
-        ``runs_on``, ``roles``, ``edges_of`` and ``cells_behind`` are the functions of ``fleet_file``.
+        ``roles``, ``edges_of``, ``cells_behind`` and ``where`` are the functions of ``fleet_file``.
     """
     roles = fleet["roles"](fleet["topology"], host)
     about = {"id": host, "roles": roles, "drained": host in fleet["drained"], **NOTHING}
@@ -36,37 +36,29 @@ def view(host, fleet):
         services = _services(host, fleet)
         about |= _of_cell(host, services, fleet)
     if "sso" in roles:
-        about |= _of_sso(host, fleet)
+        about |= _of_sso(host, services, fleet)
     if "edge" in roles:
         about |= _of_edge(host, fleet)
     return {"services": services, "services_errors": errors, "fleet": about}
 
 
-def own_secrets(host, fleet):
-    """
-    Return the names of the services whose secrets a host gets: those that run there.
-
-    host, fleet
-        As for ``view``.
-    """
-    return sorted(name for name, entry in fleet["entries"].items() if _runs(entry, fleet, host))
-
-
-def shared_logins(host, fleet):
+def shared_logins(host, services, fleet):
     """
     Return the names of the services whose client secret a host shares with another one.
 
     host, fleet
         As for ``view``. The host is where such a service runs, or where Authentik does.
+
+    services
+        The host's own, as ``view`` returns them.
     """
     sso = fleet["topology"]["sso"]
     if not fleet["domain"]:
         return []
-    return sorted(
-        name
-        for name, entry in fleet["entries"].items()
-        if _login(entry) and (host == sso or _runs(entry, fleet, host)) and _elsewhere(entry, fleet)
-    )
+    logins = {
+        name: entry for name, entry in fleet["entries"].items() if (host == sso or name in services) and _login(entry)
+    }
+    return sorted(name for name, cells in _where(logins, fleet).items() if any(cell != sso for cell in cells))
 
 
 def site_of(entry):
@@ -89,7 +81,8 @@ def site_of(entry):
 
 def _services(host, fleet):
     """Its own entries. What they need on other hosts is waited for by a roll-out, not by this host."""
-    own = {name: entry for name, entry in fleet["entries"].items() if _runs(entry, fleet, host)}
+    here = fleet["where"](fleet["entries"], fleet["topology"], [host])
+    own = {name: entry for name, entry in fleet["entries"].items() if here[name]}
     elsewhere = fleet["entries"].keys() - own.keys()
     found = {}
     for name, entry in own.items():
@@ -115,15 +108,16 @@ def _of_cell(host, services, fleet):
     return {"edges": certificates, "sso": sso}
 
 
-def _of_sso(host, fleet):
+def _of_sso(host, services, fleet):
     """Of services on other cells: what Authentik has to know, and which cell may ask for which domains."""
     if not fleet["domain"]:
         return {}
     logins, outposts = {}, {}
+    where = _where(fleet["entries"], fleet)
     for name, entry in sorted(fleet["entries"].items()):
-        if not _runs(entry, fleet, host):
+        if name not in services:
             logins[name] = {"auth": entry["auth"], "site": site_of(entry)} if _login(entry) else None
-        for cell in _cells(entry, fleet) if _login(entry) else []:
+        for cell in where[name] if _login(entry) else []:
             if cell != host:
                 outpost = outposts.setdefault(
                     cell, {"certificate": fleet["published"](cell).get("certificate"), "domains": []}
@@ -134,11 +128,12 @@ def _of_sso(host, fleet):
 
 def _of_edge(host, fleet):
     """The sites of the cells behind it, and how to reach each."""
-    behind = fleet["cells_behind"](fleet["topology"], fleet["hosts"], host)
+    behind = set(fleet["cells_behind"](fleet["topology"], fleet["hosts"], host))
+    where = _where(fleet["entries"], fleet)
     sites = {}
     for name, entry in sorted(fleet["entries"].items()):
         site = site_of(entry)
-        cells = [cell for cell in _cells(entry, fleet) if cell in behind]
+        cells = [cell for cell in where[name] if cell in behind]
         if not site or not cells or entry.get("state", "present") == "absent":
             continue
         sites[name] = {**site, **_upstreams(cells, fleet)}
@@ -160,16 +155,8 @@ def _upstream(host, fleet):
     return {"id": host, "address": address, "authority": facts.get("authority")}
 
 
-def _runs(entry, fleet, host):
-    return bool(fleet["runs_on"](entry, fleet["topology"], [host]))
-
-
-def _cells(entry, fleet):
-    return fleet["runs_on"](entry, fleet["topology"], fleet["hosts"])
-
-
-def _elsewhere(entry, fleet):
-    return any(cell != fleet["topology"]["sso"] for cell in _cells(entry, fleet))
+def _where(entries, fleet):
+    return fleet["where"](entries, fleet["topology"], fleet["hosts"])
 
 
 def _login(entry):

@@ -6,15 +6,21 @@ The YAML is that of version 1.2, as editors check it. Only ``true``, ``false``,
 ``12:30`` and ``2026-01-01`` mean what they look like, and ``1.10`` does not become 1.1.
 """
 
+import marshal
 import os
 import re
 import stat
+import time
 from pathlib import Path
 
 import yaml
 
 SUFFIX = ".yaml"
 LARGEST = 1024 * 1024  # bytes; more is a mistake
+# Nanoseconds. What was changed twice within one tick of the kernel's clock, some milliseconds, looks unchanged.
+SETTLED = 2_000_000_000
+# What other code than this has read may mean something else.
+CODE = Path(__file__).stat().st_mtime_ns
 # What editors leave behind while they work: hidden files, and copies with a ~ at the end or in #.
 IGNORED = re.compile(r"\..*|.*~|#.*#")
 ANOTHER_SUFFIX = re.compile(r"(?P<name>[^.]+)\.(yml|YAML|YML|sls|json)")
@@ -91,7 +97,7 @@ _Loader.add_implicit_resolver(
 )
 
 
-def mappings(directory, hint):
+def mappings(directory, hint, memory=None):
     """
     Return what the files ``NAME.yaml`` of a folder hold, and what is wrong: ``({name: data}, {path: sentence})``.
 
@@ -100,14 +106,21 @@ def mappings(directory, hint):
 
     hint
         What a file should hold, for the sentence about one that holds nothing.
+
+    memory
+        A dictionary that is the same one in the next call: then only files are parsed with which anything has happened
+        since. It is for this function alone.
     """
-    found, errors = {}, {}
+    memory = {} if memory is None else memory
+    known = memory.get(str(directory), {})
+    found, errors, remembered = {}, {}, {}
     for path in _files(Path(directory), errors):
-        data, error = mapping(path, hint)
-        if error:
-            errors[str(path)] = error
-        else:
-            found[path.name.removesuffix(SUFFIX)] = data
+        name = path.name.removesuffix(SUFFIX)
+        try:
+            found[name], remembered[name] = _again(path, hint, known.get(name))
+        except _Unusable as error:
+            errors[str(path)] = str(error)
+    memory[str(directory)] = remembered  # and nothing of files that are gone
     return found, errors
 
 
@@ -122,19 +135,53 @@ def mapping(path, hint):
         What it should hold.
     """
     try:
-        return _load(Path(path), hint), None
+        return _load(Path(path), hint)[0], None
     except _Unusable as error:
         return None, str(error)
+
+
+def identity(status):
+    """
+    Return what differs as soon as a file or folder is another one, or its content, owner or mode are.
+
+    None if it was changed so shortly ago that it may change again and look the same.
+
+    status
+        As from ``os.stat``. It has a time that nobody can set, that of the last change of any kind (ctime).
+    """
+    if time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) < SETTLED:
+        return None
+    return (
+        *(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns),
+        *(status.st_mode, status.st_uid, status.st_gid),
+    )
 
 
 class _Unusable(Exception):
     """Why a file cannot be used, with its path and line."""
 
 
+def _again(path, hint, known):
+    """
+    What a file holds, and what to remember of it, None if nothing: ``(data, (code, identity, bytes))``.
+
+    It is remembered as bytes, since whoever is given the data may change it.
+    """
+    try:
+        now = identity(path.stat())
+    except OSError:  # who reads it says why
+        now = None
+    if now and known and known[:2] == (CODE, now):
+        return marshal.loads(known[2]), known  # noqa: S302 - made below, by this process
+    data, status = _load(path, hint)
+    now = identity(status)
+    return data, (CODE, now, marshal.dumps(data)) if now else None
+
+
 def _files(folder, errors):
     try:
         _check_owner(folder, folder.stat())
-        paths = sorted(folder.iterdir())
+        paths = sorted(folder.iterdir(), key=lambda path: path.name)
     except FileNotFoundError:
         return []
     except OSError as error:
@@ -167,7 +214,8 @@ def _check_owner(path, status):
 
 
 def _load(path, hint):
-    text = _text(path)
+    """What a file holds, and its status when it was read."""
+    text, status = _text(path)
     unfit = yaml.reader.Reader.NON_PRINTABLE.search(text)
     if unfit:
         line = text.count("\n", 0, unfit.start()) + 1
@@ -185,7 +233,7 @@ def _load(path, hint):
         raise _Unusable(f"{path}:1: {what}; {hint}")
     if _size(data, {}) > LARGEST:
         raise _Unusable(f"{path}:1: larger than {LARGEST // 1024} KiB once its aliases (*) are written out")
-    return data
+    return data, status
 
 
 def _said(error, text):
@@ -229,6 +277,6 @@ def _text(path):
     if len(data) > LARGEST:
         raise _Unusable(f"{path}: larger than {LARGEST // 1024} KiB, which no such file is")
     try:
-        return data.decode("utf-8-sig")
+        return data.decode("utf-8-sig"), status
     except UnicodeDecodeError as error:
         raise _Unusable(f"{path}:{data.count(bytes([10]), 0, error.start) + 1}: not UTF-8") from error
