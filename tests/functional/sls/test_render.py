@@ -220,4 +220,13 @@ def test_what_authentik_has_is_seen_to_on_its_own_host(fleet):
 
 
 def test_a_host_without_a_role_is_told_so_and_nothing_is_done(fleet):
-    assert functions(fleet, "stranger") == {"fleet.role_present"}
+    assert functions(fleet, "stranger") == {"fleet.modules_current", "fleet.role_present"}
+
+
+def test_what_sites_behind_edges_import_outlives_their_edges(fleet, minion):
+    """Such a site is changed after the Caddyfile, which has to be accepted together with it."""
+    alone = {**FLEET, "fleet.yaml": "cells: ['cell*']\nsso: cell1\n"}
+    for host in (fleet("cell1", FLEET), fleet("cell1", alone), minion("trixie", *SITES["examples"])):
+        (text,) = (chunk["text"] for chunk in lowstate(host) if chunk["__id__"] == "Caddy's configuration")
+        assert "(edges) {" in text
+        assert "(login-behind-edge) {" in text
