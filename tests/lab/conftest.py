@@ -245,4 +245,5 @@ def fleet():
         )
         made.write("services/notes.yaml", (TREE / "examples/services/notes.yaml").read_text() + "cells: cell1\n")
         made.first = made.deploy()
+        made.first_record = made.last()
         yield made
