@@ -16,7 +16,7 @@ ENROLL = "/srv/rick-infra/bin/enroll"
 ORCHESTRATE_TIMEOUT = 600  # seconds
 COMMAND = re.compile(r"echo (\S+) \| sudo bin/bootstrap (.* --id (\S+) .*)")
 # cell2 is of the next release, and behind the edge; users log in on cell1, which shows its sites itself.
-FLEET = "cells: ['cell*', renamed]\nedges: {'edge*': [cell2, cell3]}\nsso: cell1\n"
+FLEET = "cells: ['cell*']\nedges: {'edge*': [cell2]}\nsso: cell1\n"
 HOSTS = {"cell1": "trixie", "cell2": "forky", "edge1": "trixie"}
 PEOPLE = TREE / "examples/demo/people.yaml"
 
