@@ -66,6 +66,16 @@ def open_folder():
     shutil.rmtree(folder)
 
 
+def loaded(opts, pillar, memory, monkeypatch):
+    """A host with its pillar, in Salt's loaders; what the catalogue remembers is in the file ``memory``."""
+    opts["pillar"] = pillar
+    context = {}
+    utils = salt.loader.utils(opts, context=context)
+    monkeypatch.setitem(utils["catalogue_cache.load"].__globals__, "FILE", str(memory))
+    modules = salt.loader.minion_mods(opts, context=context, utils=utils)
+    return SimpleNamespace(opts=opts, pillar=pillar, context=context, utils=utils, modules=modules)
+
+
 @pytest.fixture
 def minion(loaders, tmp_path, monkeypatch):
     """
@@ -94,12 +104,7 @@ def minion(loaders, tmp_path, monkeypatch):
         opts.update({"pillar_roots": roots, "ext_pillar": [{"services": str(entries)}], **options})
         opts["grains"] = {**loaders.grains, "oscodename": release, "mem_total": 3900, **dict(grains)}
         pillar = salt.pillar.get_pillar(opts, opts["grains"], opts["id"], "base").compile_pillar()
-        opts["pillar"] = pillar
-        context = {}
-        utils = salt.loader.utils(opts, context=context)
-        monkeypatch.setitem(utils["catalogue_cache.load"].__globals__, "FILE", str(tmp_path / "state/catalogue.json"))
-        modules = salt.loader.minion_mods(opts, context=context, utils=utils)
-        return SimpleNamespace(opts=opts, pillar=pillar, context=context, utils=utils, modules=modules)
+        return loaded(opts, pillar, tmp_path / "state/catalogue.json", monkeypatch)
 
     return start
 
@@ -149,12 +154,7 @@ def fleet(loaders, tmp_path, monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(salt.loader, "pillars", moved)
             pillar = salt.pillar.Pillar(opts, opts["grains"], host, "base", pillar_override=override).compile_pillar()
-        opts["pillar"] = pillar
-        context = {}
-        utils = salt.loader.utils(opts, context=context)
-        monkeypatch.setitem(utils["catalogue_cache.load"].__globals__, "FILE", str(tmp_path / "state/catalogue.json"))
-        modules = salt.loader.minion_mods(opts, context=context, utils=utils)
-        return SimpleNamespace(opts=opts, pillar=pillar, context=context, utils=utils, modules=modules)
+        return loaded(opts, pillar, tmp_path / "state/catalogue.json", monkeypatch)
 
     start.hosts = ["cell1", "cell2", "cell3", "edge1", "stranger"]
     pem = certificate(tmp_path / "certificate.pem", "test").read_text()
