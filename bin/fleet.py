@@ -33,7 +33,7 @@ MASTER_COMMANDS = ("salt", "salt-call", "salt-key", "salt-run", "salt-ssh")
 MINION_COMMANDS = ("salt-call",)
 HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 SETTING = re.compile(r"^(id|master|master_finger): '((?:[^']|'')*)'$", re.MULTILINE)
-# 128 bits of strength (NIST SP 800-57). Each job in which the host asks its master proves the key anew, which takes 0.13 s
+# 128 bits of strength (NIST SP 800-57). Each job in which the host asks its master proves the key anew: 0.13 s
 # of its processor; 4096 bits take 0.33 s (docs/benchmarks/fleet.md).
 KEY_BITS = 3072
 ANSWER = 90  # seconds for the master to answer a minion that is new
