@@ -167,7 +167,6 @@ def number(value):
 
 def plot(result):
     """Return the runs with nothing to do as SVG: seconds over services, both logarithmic."""
-    counts = [int(count) for count in result["runs"]]
     lines = {
         name: [
             (int(count), took)
@@ -176,6 +175,31 @@ def plot(result):
         ]
         for name in tools(result)
     }
+    titles = {name: TITLES[name].strip("*").replace("`", "") for name in lines}
+    about = "Seconds of a run with nothing to do"
+    return drawn(about, f"{about}, by the number of services", lines, titles, "s", COLOURS, OURS)
+
+
+def drawn(heading, title, lines, labels, unit, colours, strong=None):
+    """
+    Return figures as SVG, both axes logarithmic.
+
+    heading, title
+        What is shown, for who sees it, and for who has it read out.
+
+    lines
+        ``{name: [(how many, figure)]}``, the fewest first.
+
+    labels, colours
+        Of each name.
+
+    unit
+        Of the figures.
+
+    strong
+        The name whose line is drawn thicker.
+    """
+    counts = sorted({count for points in lines.values() for count, _ in points})
     every = [took for points in lines.values() for _, took in points]
     lowest, highest = math.floor(math.log10(min(every))), math.ceil(math.log10(max(every)))
     highest = max(highest, lowest + 1)
@@ -184,40 +208,41 @@ def plot(result):
         span = math.log10(counts[-1] / counts[0]) or 1
         return LEFT + (RIGHT - LEFT) * math.log10(count / counts[0]) / span
 
-    def y(seconds):
-        return BOTTOM - (BOTTOM - TOP) * (math.log10(seconds) - lowest) / (highest - lowest)
+    def y(figure):
+        return BOTTOM - (BOTTOM - TOP) * (math.log10(figure) - lowest) / (highest - lowest)
 
-    drawn = [
+    parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}"',
         '     role="img" aria-labelledby="title" font-family="DejaVu Sans, Verdana, Helvetica, Arial, sans-serif"',
         '     font-size="13" fill="#1c2733">',
-        '  <title id="title">Seconds of a run with nothing to do, by the number of services</title>',
+        f'  <title id="title">{title}</title>',
         f'  <rect width="{WIDTH}" height="{HEIGHT}" rx="10" fill="#ffffff"/>',
-        f'  <text x="{LEFT}" y="28" font-weight="bold">Seconds of a run with nothing to do</text>',
+        f'  <text x="{LEFT}" y="28" font-weight="bold">{heading}</text>',
     ]
     for power in range(lowest, highest + 1):
         height = y(10**power)
-        drawn += [
+        parts += [
             f'  <path d="M{LEFT} {height:.1f} H{RIGHT}" stroke="#d8dee6"/>',
             f'  <text x="{LEFT - 8}" y="{height + 4:.1f}" text-anchor="end">{10**power:g}</text>',
         ]
     for count in counts:
-        drawn += [
+        parts += [
             f'  <path d="M{x(count):.1f} {TOP} V{BOTTOM}" stroke="#d8dee6"/>',
             f'  <text x="{x(count):.1f}" y="{BOTTOM + 20}" text-anchor="middle">{count}</text>',
         ]
-    labels = apart({name: y(points[-1][1]) for name, points in lines.items()})
+    heights = apart({name: y(points[-1][1]) for name, points in lines.items()})
     for name, points in lines.items():
-        colour = COLOURS.get(name, OTHER_COLOUR)
+        colour = colours.get(name, OTHER_COLOUR)
         places = [f"{x(count):.1f} {y(took):.1f}" for count, took in points]
-        width = 3 if name == OURS else 1.5
-        drawn.append(f'  <path d="M{" L".join(places)}" stroke="{colour}" stroke-width="{width}" fill="none"/>')
-        drawn += [
+        width = 3 if name == strong else 1.5
+        parts.append(f'  <path d="M{" L".join(places)}" stroke="{colour}" stroke-width="{width}" fill="none"/>')
+        parts += [
             f'  <circle cx="{x(count):.1f}" cy="{y(took):.1f}" r="3.5" fill="{colour}"/>' for count, took in points
         ]
-        text = f"{TITLES[name].strip('*').replace('`', '')}, {points[-1][1]:.3g} s"
-        drawn.append(f'  <text x="{RIGHT + 10}" y="{labels[name] + 4:.1f}" fill="{colour}">{text}</text>')
-    return "\n".join([*drawn, "</svg>"]) + "\n"
+        last = points[-1][1]
+        text = f"{labels[name]}, {f'{last:,.0f}' if last >= 1000 else f'{last:.3g}'} {unit}"
+        parts.append(f'  <text x="{RIGHT + 10}" y="{heights[name] + 4:.1f}" fill="{colour}">{text}</text>')
+    return "\n".join([*parts, "</svg>"]) + "\n"
 
 
 def apart(heights):
@@ -230,9 +255,14 @@ def apart(heights):
 
 def document(text, result):
     """Return the text of a document with the figures between its two marks made anew."""
+    return between_marks(text, tables(result))
+
+
+def between_marks(text, figures_of_it):
+    """Return the text of a document with something else between its two marks."""
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n\n{tables(result)}\n{END}{after}"
+    return f"{before}{BEGIN}\n\n{figures_of_it}\n{END}{after}"
 
 
 def write(result, directory):
