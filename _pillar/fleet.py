@@ -188,7 +188,7 @@ def _secrets(folder, host, fleet, answer):
 
 
 def _client_secret(name):
-    """Made from a key of the master's: whoever may have it gets the same, and it is kept nowhere."""
+    """Made from a key of the master's: whoever may have it gets the same, and there is no file of it to keep."""
     return hmac.new(_key(), f"client secret of {name}".encode(), hashlib.sha256).hexdigest()
 
 
