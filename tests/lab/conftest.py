@@ -246,4 +246,6 @@ def fleet():
         made.write("services/notes.yaml", (TREE / "examples/services/notes.yaml").read_text() + "cells: cell1\n")
         made.first = made.deploy()
         made.first_record = made.last()
+        made.first_moments = {cell: made.moments(cell) for cell in ("cell1", "cell2")}
+        made.first_shown = float(made.hosts["edge1"].sh("stat -c %.6Y /etc/caddy/sites-enabled/board.caddy"))
         yield made

@@ -5,11 +5,13 @@ The ids of the hosts are not the names of their machines, so that several test p
 """
 
 import concurrent.futures
+import datetime
 import json
 import re
 import subprocess
 
 from machine import LAB, TREE, eventually, lab, own
+from visitor import Visitor
 
 BOOTSTRAP = "/srv/rick-infra/bin/bootstrap"
 ENROLL = "/srv/rick-infra/bin/enroll"
@@ -19,6 +21,8 @@ COMMAND = re.compile(r"echo (\S+) \| sudo bin/bootstrap (.* --id (\S+) .*)")
 FLEET = "cells: ['cell*']\nedges: {'edge*': [cell2]}\nsso: cell1\n"
 HOSTS = {"cell1": "trixie", "cell2": "forky", "edge1": "trixie"}
 PEOPLE = TREE / "examples/demo/people.yaml"
+UNITS = ("*-pod.service", "postgresql@*-main.service", "valkey-server.service", "caddy.service")
+TIMES = {"ExecMainStartTimestamp": "begun", "ActiveEnterTimestamp": "up"}
 
 
 class Fleet:
@@ -116,3 +120,31 @@ class Fleet:
         states = self.salt(host, "state.highstate", "queue=100", timeout=300)
         assert isinstance(states, dict), states
         return {one["__id__"]: one for one in states.values()}
+
+    def moments(self, cell):
+        """When its pods and its infrastructure were started and were up, ``{unit: {"begun", "up"}}``, since 1970."""
+        asked = ["systemctl", "show", "--timestamp=us+utc", "--property=Id", *(f"--property={one}" for one in TIMES)]
+        found = {}
+        for block in self.hosts[cell].run(*asked, *UNITS).stdout.strip().split("\n\n"):
+            told = dict(line.split("=", 1) for line in block.splitlines())
+            found[told["Id"]] = {
+                name: datetime.datetime.strptime(told[key], "%a %Y-%m-%d %H:%M:%S.%f %Z")
+                .replace(tzinfo=datetime.UTC)
+                .timestamp()
+                for key, name in TIMES.items()
+            }
+        return found
+
+
+class Everywhere(Visitor):
+    """Somebody who asks for each site where it is shown: those in ``shown`` at the edge, all others at cell1."""
+
+    def __init__(self, fleet, shown=("board.example.test",)):
+        self.fleet, self.shown = fleet, shown
+        self.places = {host: (fleet.address(fleet.hosts[host]), 443) for host in ("cell1", "edge1")}
+        trusted = [fleet.hosts[host].salt("caddy.root_certificate") for host in self.places]
+        super().__init__(trusted, self.places["edge1"], 10)
+
+    def ask(self, url, **options):
+        self._address = self.places["edge1" if url.split("/")[2] in self.shown else "cell1"]
+        return super().ask(url, **options)

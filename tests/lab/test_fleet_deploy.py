@@ -3,35 +3,20 @@ A fleet that is rolled out: in an order, to a canary first, one roll-out at a ti
 """
 
 import json
+import re
+from types import SimpleNamespace
 
 import pytest
 from machine import TREE, eventually
-from visitor import AUTH, BOARD, PASSWORDS, Visitor
+from visitor import AUTH, BOARD, PASSWORDS
+
+from fleet import Everywhere
 
 HELLO = (TREE / "examples/services/hello.yaml").read_text()
 CELLS = "cells: [cell1, cell2]\n"
-STARTED = 'date -d "$(systemctl show -P ExecMainStartTimestamp {})" +%s'
-ACTIVE = 'date -d "$(systemctl show -P ActiveEnterTimestamp {})" +%s'
-
-
-def seconds(host, script, unit):
-    return int(host.sh(script.format(unit)))
-
-
-class Everywhere(Visitor):
-    """Somebody who asks for each site where it is shown: board at the edge, Authentik at its cell."""
-
-    def __init__(self, fleet):
-        self.places = {"board.example.test": fleet.hosts["edge1"], "auth.example.test": fleet.hosts["cell1"]}
-        self.fleet = fleet
-        root = "cat /var/lib/caddy/.local/share/caddy/pki/authorities/local/root.crt"
-        trusted = [host.sh(root) for host in self.places.values()]
-        super().__init__(trusted, ("127.0.0.1", 443), 10)
-
-    def ask(self, url, **options):
-        host = self.places[url.split("/")[2]]
-        self._address = (self.fleet.address(host), 443)
-        return super().ask(url, **options)
+HELLO_SITE = "https://hello.example.test/"
+GREETING = "Hello from rick-infra"  # what the sample page says by itself
+PODS = (("cell1", "authentik"), ("cell1", "notes"), ("cell1", "hello"), ("cell2", "board"), ("cell2", "hello"))
 
 
 @pytest.fixture(scope="module")
@@ -47,25 +32,37 @@ def pods(fleet):
     return {cell: fleet.hosts[cell].invocations("*-pod.service") for cell in ("cell1", "cell2")}
 
 
-def test_no_pod_is_started_before_its_hosts_infrastructure_is_up_and_validated(fleet):
-    barrier = fleet.first_record["table"]
-    for cell, service in (("cell1", "authentik"), ("cell1", "notes"), ("cell2", "board"), ("cell2", "hello")):
-        host = fleet.hosts[cell]
-        begun = seconds(host, STARTED, f"{service}-pod.service")
-        for unit in ("postgresql@*-main.service", "valkey-server.service", "caddy.service"):
-            assert seconds(host, ACTIVE, unit) <= begun, (service, unit)
-        assert barrier[cell]["barrier"]["outcome"] == "ok"
+def hello(fleet, where):
+    """What the site of the service that is on both cells answers: at cell1 itself, or at the edge of cell2."""
+    return Everywhere(fleet, shown=("hello.example.test",) if where == "edge1" else ()).ask(HELLO_SITE)
 
 
-def test_authentik_comes_before_what_logs_in_through_it(fleet):
-    authentik = seconds(fleet.hosts["cell1"], STARTED, "authentik-pod.service")
-    assert authentik < seconds(fleet.hosts["cell2"], STARTED, "board-pod.service")
+@pytest.mark.parametrize(("cell", "service"), PODS)
+def test_no_pod_is_started_before_its_hosts_infrastructure_is_up(fleet, cell, service):
+    moments = fleet.first_moments[cell]
+    begun = moments[f"{service}-pod.service"]["begun"]
+    daemons = {unit: moment["up"] for unit, moment in moments.items() if not unit.endswith("-pod.service")}
+    assert len(daemons) == 3
+    assert [unit for unit, up in daemons.items() if up > begun] == []
 
 
-def test_edges_are_last(fleet):
-    shown = int(fleet.hosts["edge1"].sh("stat -c %Y /etc/caddy/sites-enabled/board.caddy"))
-    for cell, service in (("cell1", "notes"), ("cell2", "board"), ("cell2", "hello")):
-        assert seconds(fleet.hosts[cell], ACTIVE, f"{service}-pod.service") <= shown
+@pytest.mark.parametrize(("cell", "service"), PODS)
+def test_no_pod_is_started_before_all_hosts_have_passed_the_barrier(fleet, cell, service):
+    record = fleet.first_record
+    until = record["columns"][: record["columns"].index("barrier") + 1]
+    passed = record["clock"] + sum(record["seconds"][phase] for phase in until)  # at the earliest
+    assert fleet.first_moments[cell][f"{service}-pod.service"]["begun"] > passed
+
+
+@pytest.mark.parametrize(("cell", "service"), PODS[1:])
+def test_where_users_log_in_is_up_before_other_services_are_started(fleet, cell, service):
+    authentik = fleet.first_moments["cell1"]["authentik-pod.service"]["up"]
+    assert authentik < fleet.first_moments[cell][f"{service}-pod.service"]["begun"]
+
+
+@pytest.mark.parametrize(("cell", "service"), PODS)
+def test_edges_show_sites_when_what_is_behind_them_is_up(fleet, cell, service):
+    assert fleet.first_moments[cell][f"{service}-pod.service"]["up"] < fleet.first_shown
 
 
 def test_a_second_roll_out_changes_nothing(fleet):
@@ -95,6 +92,13 @@ def test_who_is_in_no_group_of_a_service_elsewhere_is_refused(fleet, people):
     assert "Permission denied" in page.text
 
 
+@pytest.mark.parametrize("where", ["cell1", "edge1"])
+def test_a_service_on_two_cells_is_shown_by_each_in_its_way(fleet, where):
+    answer = hello(fleet, where)
+    assert answer.status == 200
+    assert GREETING in answer.text
+
+
 def test_what_a_client_says_of_itself_does_not_come_through_an_edge(fleet, people):
     identity = [("Remote-User", "akadmin"), ("X-authentik-username", "akadmin")]
     answer = Everywhere(fleet).ask(f"{BOARD}/", headers=[("X-Forwarded-Host", "notes.example.test"), *identity])
@@ -105,8 +109,12 @@ def test_what_a_client_says_of_itself_does_not_come_through_an_edge(fleet, peopl
 
 def test_the_files_are_checked_and_the_state_of_all_is_told(fleet):
     assert fleet.master.run("salt-run", "fleet.check").stdout.strip().endswith("no errors")
-    status = json.loads(fleet.master.run("salt-run", "--out=json", "fleet.status").stdout)
-    assert "cell2" in json.dumps(status)
+    hosts = json.loads(fleet.master.run("salt-run", "--out=json", "fleet.status").stdout)["hosts"]
+    assert {host: about["services"] for host, about in hosts.items()} == {
+        "cell1": {"hello": "runs", "notes": "runs"},
+        "cell2": {"board": "runs", "hello": "runs"},
+        "edge1": {},
+    }
 
 
 @pytest.mark.parametrize(
@@ -133,14 +141,16 @@ def test_a_mistake_in_one_entry_keeps_the_roll_out_from_every_host(fleet):
     fleet.write("services/hello.yaml", HELLO.replace("image:", "imgae:") + "cells: cel2\n")
     before = pods(fleet)
     try:
+        checked = fleet.master.run("salt-run", "fleet.check", check=False)
         done = fleet.orchestrate("deploy")
-        said = done.stdout + done.stderr
-        assert done.returncode != 0
-        assert "did you mean 'image'" in said
-        assert "'cel2' matches no cell" in said
-        assert pods(fleet) == before
     finally:
         fleet.write("services/hello.yaml", HELLO + CELLS)
+    for told in (checked, done):
+        said = told.stdout + told.stderr
+        assert told.returncode != 0
+        assert "did you mean 'image'" in said
+        assert "'cel2' matches no cell" in said
+    assert pods(fleet) == before
 
 
 def test_a_second_roll_out_at_a_time_is_refused_and_the_first_goes_on(fleet):
@@ -151,39 +161,94 @@ def test_a_second_roll_out_at_a_time_is_refused_and_the_first_goes_on(fleet):
         second = fleet.orchestrate("deploy")
         assert second.returncode != 0
         assert "another roll-out is going on" in second.stdout + second.stderr
+        assert "begun by root" in second.stdout + second.stderr
     finally:
         said = first.communicate(timeout=300)
     assert first.returncode == 0, said
 
 
-def test_a_canary_that_does_not_become_healthy_takes_it_back_and_nobody_else_gets_it(fleet):
-    broken = {"GREETING": "new"}
-    fleet.write(
-        "services/hello.yaml",
-        HELLO.replace("health: /", "health: {path: /nonesuch, timeout: 5s}") + f"env: {json.dumps(broken)}\n" + CELLS,
-    )
-    before = pods(fleet)["cell2"]["hello-pod.service"]
+@pytest.fixture(scope="module")
+def refused(fleet):
+    """What there was while the canary, cell1, had refused a version that never becomes healthy. It is over by now."""
+    worse = HELLO.replace("health: /", "health: {path: /nonesuch, timeout: 5s}") + "env: {GREETING: Worse}\n"
+    fleet.write("services/hello.yaml", worse + CELLS)
+    found = SimpleNamespace(before=pods(fleet))
     try:
-        done = fleet.orchestrate("upgrade", service="hello", canary="cell1")
-        assert done.returncode != 0
-        assert "not started" in done.stdout + done.stderr
-        assert pods(fleet)["cell2"]["hello-pod.service"] == before
-        assert fleet.hosts["cell1"].sh("systemctl is-active hello-pod.service hello-web.service") == "active\nactive"
+        found.done = fleet.orchestrate("upgrade", service="hello", canary="cell1")
+        found.after = pods(fleet)
+        found.answer = hello(fleet, "cell1")
     finally:
         fleet.write("services/hello.yaml", HELLO + CELLS)
-        fleet.deploy()
+        found.repair = fleet.orchestrate("deploy")
+    return found
 
 
-def test_a_drained_cell_runs_nothing_its_edge_says_so_and_it_comes_back(fleet):
-    cell = fleet.hosts["cell2"]
-    done = fleet.orchestrate("drain", cell="cell2")
+def test_a_version_that_does_not_become_healthy_ends_the_upgrade(refused):
+    said = refused.done.stdout + refused.done.stderr
+    assert refused.done.returncode != 0
+    assert "cell1, services: " in said
+    assert re.search(r"\bcell2 .*not started", said)
+
+
+def test_the_canary_takes_it_back_and_shows_what_it_had(refused):
+    # It has tried the new one, or there would have been nothing to take back.
+    assert refused.after["cell1"]["hello-pod.service"] != refused.before["cell1"]["hello-pod.service"]
+    assert refused.answer.status == 200
+    assert GREETING in refused.answer.text
+
+
+def test_no_other_cell_is_touched_by_what_its_canary_refused(refused):
+    assert refused.after["cell2"] == refused.before["cell2"]
+
+
+def test_after_that_a_roll_out_goes_through_again(fleet, refused):
+    assert refused.repair.returncode == 0, refused.repair.stdout + refused.repair.stderr
+    assert hello(fleet, "cell1").status == 200
+
+
+def active(fleet, cell):
+    """Which pods are to run on a cell and do."""
+    states = fleet.salt(cell, "daemon.status", json.dumps([f"{name}-pod.service" for name in ("board", "hello")]))
+    return sorted(unit.removesuffix("-pod.service") for unit, state in states.items() if state["active"])
+
+
+@pytest.fixture(scope="module")
+def drained(fleet, refused):
+    """What there was while cell2 was drained, the only one behind the edge. It is in again by now."""
+    found = SimpleNamespace()
+    found.done = fleet.orchestrate("drain", cell="cell2")
     try:
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert Everywhere(fleet).ask(f"{BOARD}/").status == 503
-        assert cell.run("systemctl", "is-active", "board-pod.service", check=False).stdout.strip() == "inactive"
-        fleet.highstate("cell2")
-        assert cell.run("systemctl", "is-active", "board-pod.service", check=False).stdout.strip() == "inactive"
+        found.board = Everywhere(fleet).ask(f"{BOARD}/")
+        found.hello = {where: hello(fleet, where) for where in ("cell1", "edge1")}
+        found.active = active(fleet, "cell2")
+        states = fleet.highstate("cell2")
+        found.highstate = [name for name, one in states.items() if one["changes"] or one["result"] is not True]
+        found.active_later = active(fleet, "cell2")
     finally:
-        back = fleet.orchestrate("undrain", cell="cell2")
-    assert back.returncode == 0, back.stdout + back.stderr
+        found.back = fleet.orchestrate("undrain", cell="cell2")
+    return found
+
+
+def test_a_drained_cell_runs_no_service(drained):
+    assert drained.done.returncode == 0, drained.done.stdout + drained.done.stderr
+    assert drained.active == []
+
+
+def test_a_highstate_keeps_a_cell_drained(drained):
+    assert drained.highstate == []
+    assert drained.active_later == []
+
+
+def test_the_edge_of_a_drained_cell_says_that_its_sites_are_stopped(drained):
+    assert (drained.board.status, drained.hello["edge1"].status) == (503, 503)
+
+
+def test_the_other_cell_of_a_service_serves_it_meanwhile(drained):
+    assert drained.hello["cell1"].status == 200
+
+
+def test_a_cell_that_is_drained_no_more_runs_everything_again(fleet, drained):
+    assert drained.back.returncode == 0, drained.back.stdout + drained.back.stderr
+    assert active(fleet, "cell2") == ["board", "hello"]
     assert Everywhere(fleet).ask(f"{BOARD}/").status == 302
+    assert hello(fleet, "edge1").status == 200
