@@ -11,6 +11,7 @@ import re
 import subprocess
 
 from machine import LAB, TREE, eventually, lab, own
+from salt.exceptions import CommandExecutionError
 from visitor import Visitor
 
 BOOTSTRAP = "/srv/rick-infra/bin/bootstrap"
@@ -29,7 +30,7 @@ class Fleet:
     """The master's machine, and those of its hosts by their ids."""
 
     def __init__(self, start):
-        self.start, self.hosts, self.suites = start, {}, {}
+        self.start, self.hosts, self.authorities = start, {}, {}
         self.master = start(own("t-fl-m"), "trixie")
         self.master.run(BOOTSTRAP, "--master")
         self.write("fleet.yaml", FLEET)
@@ -134,6 +135,20 @@ class Fleet:
                 for key, name in TIMES.items()
             }
         return found
+
+    def ask(self, host, url):
+        """What a page answers to somebody who asks one of the hosts for it; None if nobody does."""
+        if host not in self.authorities:
+            self.authorities[host] = self.hosts[host].salt("caddy.root_certificate")
+        machine = self.hosts[host]
+        try:
+            return Visitor([self.authorities[host]], (self.address(machine), 443), 10).ask(url)
+        except CommandExecutionError:
+            return None
+
+    def answer(self, done):
+        """What a runner returned, with ``--out=json``."""
+        return json.loads(done.stdout)
 
 
 class Everywhere(Visitor):
