@@ -29,6 +29,8 @@ RUN_TIMEOUT = 600  # seconds; a highstate on a virgin machine, with all its pack
 
 def own(name):
     """The name of a machine that each of several test processes has for itself."""
+    # As long as bin/lab allows, once a process has put its own name behind: also where there is one only.
+    assert len(name) <= 8, f"{name}: 8 characters at most"
     worker = os.environ.get("PYTEST_XDIST_WORKER")
     return f"{name}-{worker}" if worker else name
 

@@ -22,7 +22,7 @@ SETTLED = 40  # seconds; a minion comes back within 20 by its configuration
 
 @pytest.fixture(scope="module")
 def master(copy_of_prepared):
-    made = copy_of_prepared(own("t-fmaster"))
+    made = copy_of_prepared(own("t-enr-m"))
     made.sh("rm /etc/salt/minion.d/50-rick-infra.conf /usr/local/bin/salt-call")
     made.write("/etc/rick-infra/fleet.yaml", FLEET)
     made.bootstrap = made.run(BOOTSTRAP, "--master").stdout

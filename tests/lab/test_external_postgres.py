@@ -19,7 +19,7 @@ LOGIN = f"PGPASSWORD=$(cat /var/lib/rick-infra/secrets/notes.postgres) psql -qAt
 @pytest.fixture(scope="module")
 def host(copy_of_prepared):
     """A machine with the example service, whose database is made at a server that is not the tree's."""
-    made = copy_of_prepared(own("t-outside"))
+    made = copy_of_prepared(own("t-ext"))
     made.converge()
     made.run("/srv/rick-infra/examples/build", "notes")
     made.outside = Outside(made, Authority())
