@@ -17,6 +17,8 @@ ENROLL = "/srv/rick-infra/bin/enroll"
 FLEET = "cells: ['web*']\nedges: {}\n"
 COMMAND = re.compile(r"echo (\S+) \| sudo bin/(bootstrap .*)")
 FINGERPRINT = re.compile(r"(?:[0-9a-f]{2}:){31}[0-9a-f]{2}")
+SEARCH = "/srv/rick-infra/tests/lab/search_secrets.py"
+WATCHED = "/root/watched"
 SETTLED = 40  # seconds; a minion comes back within 20 by its configuration
 
 
@@ -66,6 +68,21 @@ def use(host, process, token=None):
     return host.run(f"/srv/rick-infra/bin/{name}", *arguments, text=f"{token or process.token}\n", check=False)
 
 
+@contextlib.contextmanager
+def watching(*hosts):
+    """Everything that their process lists show meanwhile is written down."""
+    watches = [host.popen("python3", SEARCH, "watch", WATCHED) for host in hosts]
+    try:
+        # What runs before they look, they do not see.
+        for host in hosts:
+            eventually(lambda host=host: host.sh(f"cat {WATCHED}", check=False), 30, "the watch looks")
+        yield
+    finally:
+        for watch in watches:
+            watch.terminate()
+            watch.communicate()
+
+
 def salt(master, *words, timeout=60):
     """What web1 answers to a command, or None."""
     done = master.run("salt", "--out=json", "--static", f"--timeout={timeout}", "web1", *words, check=False)
@@ -106,7 +123,7 @@ def test_a_plan_changes_nothing_on_a_host(master, web):
 
 
 def test_a_wrong_token_is_refused_the_right_one_works_and_only_once(master, web):
-    with enrolling(master, "web1") as process:
+    with watching(master, web), enrolling(master, "web1") as process:
         refused = use(web, process, token=secrets.token_urlsafe(32))
         assert refused.returncode != 0
         assert "the token was not accepted" in refused.stderr
@@ -120,7 +137,10 @@ def test_a_wrong_token_is_refused_the_right_one_works_and_only_once(master, web)
         assert again.returncode != 0
         assert "does bin/enroll wait there" in again.stderr
     is_there(master)
-    for host in (master, web):
+    for host, command in ((master, ENROLL), (web, BOOTSTRAP)):
+        shown = host.sh(f"cat {WATCHED}")
+        assert command in shown
+        assert process.token not in shown
         assert process.token not in host.sh("journalctl --no-pager; cat /var/log/salt/* 2>/dev/null", check=False)
     assert "web1 is enrolled" in master.sh("journalctl -t rick-infra-enroll --no-pager")
 
