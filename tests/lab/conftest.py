@@ -17,10 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from lab_fleet import HOSTS, Fleet
 from machine import CREDENTIALS, NOTES, REGISTRY, TREE, Highstate, eventually, lab, machine, own, registry
 from xdist.scheduler import LoadFileScheduling
-
-from fleet import HOSTS, Fleet
 
 # One of everything that a service can have.
 PARKED = {

@@ -8,10 +8,9 @@ import socket
 import ssl
 
 import pytest
+from lab_fleet import Everywhere
 from machine import TREE, eventually
 from visitor import AUTH, PASSWORDS
-
-from fleet import Everywhere
 
 MARK = "only-the-cell-of-notes-may-know-this"
 NOTES = (TREE / "examples/services/notes.yaml").read_text() + "cells: cell1\n"

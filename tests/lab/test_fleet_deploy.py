@@ -7,10 +7,9 @@ import re
 from types import SimpleNamespace
 
 import pytest
+from lab_fleet import Everywhere
 from machine import TREE, eventually
 from visitor import AUTH, BOARD, PASSWORDS
-
-from fleet import Everywhere
 
 HELLO = (TREE / "examples/services/hello.yaml").read_text()
 CELLS = "cells: [cell1, cell2]\n"
