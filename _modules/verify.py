@@ -122,6 +122,7 @@ def _cell():
     checks += [__salt__["verify_sockets.no_tcp"](door["title"], door["unit"]) for door in doors]
     for door in doors:
         checks += __salt__["verify_sockets.door"](door)
+    checks.append(_check("pods answer other hosts by published ports only", _firewall))
     checks += [_active("caddy.service"), _check("the catalogue is valid", _catalogue)]
     for one in __salt__["catalogue.services"]():
         checks += __salt__["verify_service.checks"](one, doors)
@@ -160,6 +161,10 @@ def _facts():
 
 def _catalogue():
     return "; ".join(__salt__["catalogue.problems"]()), ""
+
+
+def _firewall():
+    return "; ".join(__salt__["pod_firewall.problems"]()), "nft list table inet rick_infra"
 
 
 def _active(unit):

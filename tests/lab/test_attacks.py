@@ -24,6 +24,16 @@ try:
 except psycopg.OperationalError as error:
     print("refused:", error)
 """
+REACH = """
+import socket, sys
+try:
+    socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=3)
+    print("reached")
+except OSError:
+    print("not reached")
+"""
+# A container by hand that listens.
+OPEN = ["--entrypoint=python3", "localhost/notes:1", "-m", "http.server", "8080"]
 SOCKETS = ("/run/postgresql/.s.PGSQL.5432", "/run/valkey/valkey.sock")
 # What every container that goes to the shared sockets has.
 SAFE = {
@@ -158,23 +168,82 @@ def test_a_member_cannot_replace_a_socket_and_collect_what_clients_send(main, mo
 @pytest.mark.parametrize("network", ["q-neighbour", "podman"])
 def test_a_neighbour_cannot_reach_the_pods_address(main, network):
     """Each service has an isolated network, also from Podman's default one: forged headers need a way in first."""
-    address = main.sh(
-        "podman inspect $(podman pod inspect notes --format '{{.InfraContainerID}}')"
-        " --format '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}'"
-    )
     main.sh("podman network exists q-neighbour || podman network create --opt isolate=true q-neighbour")
-    script = (
-        "import socket, sys\n"
-        "try: socket.create_connection((sys.argv[1], 8080), timeout=3); print('reached')\n"
-        "except OSError: print('not reached')\n"
-    )
     try:
         command = ["podman", "run", "--rm", f"--network={network}", "--entrypoint=python3", "localhost/notes:1"]
-        assert main.run(*command, "-c", script, address).stdout.strip() == "not reached"
-        inside = ["podman", "exec", "notes-web", "python3", "-c", script, "127.0.0.1"]
+        assert main.run(*command, "-c", REACH, pod_address(main), "8080").stdout.strip() == "not reached"
+        inside = ["podman", "exec", "notes-web", "python3", "-c", REACH, "127.0.0.1", "8080"]
         assert main.run(*inside).stdout.strip() == "reached"
     finally:
         main.sh("podman network rm q-neighbour")
+
+
+@pytest.fixture(scope="module")
+def elsewhere(main_machine):
+    """Another host of the network, which knows a way to this one's pods. What it can reach is told by its function."""
+    main = main_machine
+    main.sh(
+        "ip netns add elsewhere; ip link add cable type veth peer name eth0 netns elsewhere;"
+        " ip address add 192.0.2.1/24 dev cable; ip link set cable up;"
+        " ip -n elsewhere address add 192.0.2.2/24 dev eth0; ip -n elsewhere link set eth0 up;"
+        " ip -n elsewhere route add default via 192.0.2.1"
+    )
+    command = ["ip", "netns", "exec", "elsewhere", "python3", "-c", REACH]
+    yield lambda address, port: main.run(*command, address, str(port)).stdout.strip()
+    main.sh("ip netns delete elsewhere; ip link delete cable 2>/dev/null || true")
+
+
+def pod_address(main):
+    return main.sh(
+        "podman inspect $(podman pod inspect notes --format '{{.InfraContainerID}}')"
+        " --format '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}'"
+    )
+
+
+def test_another_host_cannot_reach_a_pods_address(main, elsewhere):
+    """Whoever could would be let in under any name: at a pod nobody asks who somebody is, that is done by Caddy."""
+    assert elsewhere("192.0.2.1", 443) == "reached"
+    assert elsewhere(pod_address(main), 8080) == "not reached"
+    main.run("nft", "delete", "table", "inet", "rick_infra")
+    assert elsewhere(pod_address(main), 8080) == "reached"
+    passed, detail = main.verify()["pods answer other hosts by published ports only"]
+    assert not passed
+    assert "nft has no table inet rick_infra" in detail
+    main.converge()
+    assert elsewhere(pod_address(main), 8080) == "not reached"
+
+
+def test_another_host_reaches_what_is_published_to_it(main, elsewhere):
+    main.run("podman", "run", "--detach", "--name=open", "--publish=9099:8080", "--network=podman", *OPEN)
+    try:
+        eventually(lambda: elsewhere("192.0.2.1", 9099) == "reached", 30, "the published port answers")
+        address = main.run("podman", "inspect", "--format={{.NetworkSettings.IPAddress}}", "open").stdout.strip()
+        assert elsewhere(address, 8080) == "not reached"
+    finally:
+        main.run("podman", "rm", "--force", "--time=0", "open")
+
+
+@pytest.mark.parametrize(
+    "flush", ["nft flush ruleset", "nft flush table inet rick_infra", "nft delete table inet netavark"]
+)
+def test_rules_that_somebody_flushed_are_back_after_the_next_run(main, elsewhere, flush):
+    main.sh(flush)
+    plan, run = main.apply(test=True), main.apply()
+    assert plan.planned == run.changed == {"Pods answer other hosts by published ports only"}
+    main.healthy()
+    assert elsewhere(pod_address(main), 8080) == "not reached"
+
+
+@pytest.mark.parametrize("verb", ["start", "reload", "restart", "stop"])
+def test_debians_firewall_leaves_pods_closed_to_other_hosts_and_open_to_caddy(main, elsewhere, verb):
+    """Its unit flushes everybody's rules."""
+    main.sh("nft add table inet marker")
+    main.run("systemctl", verb, "nftables.service")
+    assert main.run("nft", "list", "table", "inet", "marker", check=False).returncode != 0
+    eventually(lambda: main.salt("pod_firewall.problems") == [], 30, "the rules are back")
+    main.healthy()
+    assert elsewhere(pod_address(main), 8080) == "not reached"
+    assert main.apply().changed == set()
 
 
 def test_the_valkey_password_is_nowhere_to_be_read(main):

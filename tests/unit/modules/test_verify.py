@@ -91,6 +91,7 @@ class Host:
         self.services = [{**SERVICE, "account": {**SERVICE["account"]}, "health": {"url": url}}]
         self.mistakes = []
         self.facts = []
+        self.firewall = []
         self.units = {
             name: {"ActiveState": "active", "SubState": "running", "ControlGroup": f"/system.slice/{name}"}
             for name in (
@@ -159,6 +160,7 @@ class Host:
             "catalogue.show": lambda name: {one["name"]: one for one in self.services}[name],
             "facts.problems": lambda: self.facts,
             "facts.published": lambda: GIDS,
+            "pod_firewall.problems": lambda: self.firewall,
             "daemon.tcp_listeners": lambda unit: self.tcp.get(unit, []),
             "daemon.bound": lambda unit: {"notes-pod.service": self.bound}[unit],
             "unix_socket.stat": lambda path: self.owners[path],
@@ -252,6 +254,7 @@ def test_a_sound_host_passes_and_says_what_was_proved(host):
     assert failures() == {}
     details = {check["name"]: check["detail"] for check in verify.host()["checks"]}
     assert details == {
+        "pods answer other hosts by published ports only": "nft list table inet rick_infra",
         "facts equal the system": "postgres-clients=101, valkey-clients=102",
         "postgresql@17-main.service is active in /system.slice": "/system.slice/postgresql@17-main.service",
         "valkey-server.service is active in /system.slice": "/system.slice/valkey-server.service",
@@ -282,7 +285,7 @@ def test_a_sound_host_passes_and_says_what_was_proved(host):
 def test_a_host_without_services_has_its_infrastructure_checked(host):
     host.services = []
     assert failures() == {}
-    assert len(verify.host()["checks"]) == 15
+    assert len(verify.host()["checks"]) == 16
 
 
 # --- each protection taken away --------------------------------------------------------------------------------------
@@ -291,6 +294,11 @@ def test_a_host_without_services_has_its_infrastructure_checked(host):
 def test_facts_that_lie(host):
     host.facts = ["fact a is missing", "fact b says 1"]
     assert failures() == {"facts equal the system": "fact a is missing; fact b says 1"}
+
+
+def test_pods_that_answer_other_hosts(host):
+    host.firewall = ["nft has no table"]
+    assert failures() == {"pods answer other hosts by published ports only": "nft has no table"}
 
 
 @pytest.mark.parametrize("unit", ["postgresql@17-main.service", "valkey-server.service", "notes-web.service"])

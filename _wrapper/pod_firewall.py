@@ -1,0 +1,1 @@
+with_pillar.py
