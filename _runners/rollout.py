@@ -345,7 +345,8 @@ def _verification(record):
         service = [record["options"]["service"]]
         _call(record, "verification", record["cells"], "verify.service", judge=checks, arguments=service)
     else:
-        _call(record, "verification", hosts, "verify.host", judge=checks)
+        away = {"without": record["options"]["without"]}
+        _call(record, "verification", hosts, "verify.host", away, judge=checks)
 
 
 # --- hosts ------------------------------------------------------------------------------------------------------------

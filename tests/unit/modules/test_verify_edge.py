@@ -16,7 +16,7 @@ verify_service = load("modules", "verify_service")
 @pytest.fixture
 def edge(monkeypatch):
     sites = {"board": {"domains": ["board.example.test"], "tls": "acme", "cells": ["192.0.2.2"]}}
-    found = SimpleNamespace(sites=sites, status=302, asked=[])
+    found = SimpleNamespace(sites=sites, behind=["cell1", "cell2"], status=302, asked=[])
 
     def status(url, _timeout, address, context):
         assert isinstance(context, ssl.SSLContext)
@@ -28,6 +28,7 @@ def edge(monkeypatch):
 
     salt = {
         "fleet.sites": lambda: found.sites,
+        "fleet.view": lambda: {"sites": {"board": {"upstreams": [{"id": one} for one in found.behind]}}},
         "verify_service.check": verify_service.check,
         "verify_service.active_in_system_slice": lambda unit: (None, unit),
     }
@@ -64,3 +65,22 @@ def test_of_a_wildcard_some_name_is_asked_for(edge):
     edge.sites["board"] = {**edge.sites["board"], "domains": ["*.example.test"]}
     assert failed() == {}
     assert edge.asked == [("https://verify.example.test/", ("127.0.0.1", 443))]
+
+
+@pytest.mark.parametrize("away", [["cell1", "cell2"], ["cell2", "cell1", "cell3"]])
+def test_a_site_whose_cells_are_all_known_to_be_away_is_not_asked_for(edge, away):
+    edge.status = 502
+    assert [one["name"] for one in verify_edge.checks(away)] == ["caddy.service is active in /system.slice"]
+
+
+@pytest.mark.parametrize("away", [["cell1"], ["cell3"], []])
+def test_a_site_is_asked_for_as_long_as_one_of_its_cells_is_there(edge, away):
+    edge.status = 502
+    assert [one["name"] for one in verify_edge.checks(away) if not one["passed"]] == [
+        "https://board.example.test is board's site"
+    ]
+
+
+def test_a_site_that_no_cell_has_yet_is_asked_for(edge):
+    edge.behind, edge.sites["board"]["cells"] = [], []
+    assert list(failed()) == ["https://board.example.test is board's site"]
