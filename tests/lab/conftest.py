@@ -71,6 +71,8 @@ class TogetherWhereAMachineIsShared(LoadFileScheduling):
 
     def _split_scope(self, nodeid):
         file = super()._split_scope(nodeid)
+        if "/lab/" not in file:
+            return file
         if Path(file).name.startswith(WITH_FLEET):
             return WITH_FLEET
         if not Path(file).name.startswith(WITH_SSO):
