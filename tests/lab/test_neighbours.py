@@ -7,7 +7,7 @@ The permissive one has what an entry can give: the image's root, every capabilit
 import json
 
 import pytest
-from machine import LISTENER
+from machine import LISTENER, eventually
 
 ENTRY = {
     **LISTENER,
@@ -24,7 +24,7 @@ FORMS = {
     "permissive": {**ENTRY, "user": "image", "capabilities": CAPABILITIES, "read_only": False, "new_privileges": True},
 }
 ATTACK = r"""
-import errno, json, os, socket, sys
+import errno, json, os, socket, struct, sys
 
 def outcome(attempt):
     try:
@@ -50,6 +50,33 @@ def mknod(path):
     open(path, "rb").read(1)
 
 tried["mknod"] = mknod
+
+def checksum(data):
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    return struct.pack("!H", ~(total + (total >> 16)) & 0xFFFF)
+
+def raw(address, port):
+    # Begin a connection by a packet of one's own making, to an address that the kernel would not send anywhere.
+    routes = [line.split() for line in open("/proc/net/route").readlines()[1:]]
+    gateway = next(socket.inet_ntoa(bytes.fromhex(words[2])[::-1]) for words in routes if words[1] == "00000000")
+    with socket.create_connection((gateway, 53), timeout=1) as client:  # Podman's name server: now its bridge is known
+        mine = socket.inet_aton(client.getsockname()[0])
+    known = [line.split() for line in open("/proc/net/arp").readlines()[1:]]
+    bridge = next(bytes.fromhex(words[3].replace(":", "")) for words in known if words[0] == gateway)
+    ends = mine + socket.inet_aton(address)
+    tcp = struct.pack("!HHIIHHHH", 40404, port, 1, 0, 0x5002, 64240, 0, 0)
+    tcp = tcp[:16] + checksum(ends + struct.pack("!HH", 6, len(tcp)) + tcp) + tcp[18:]
+    head = struct.pack("!HHIBBH", 0x4500, 40, 0, 64, 6, 0) + ends
+    head = head[:10] + checksum(head) + head[12:]
+    with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x0800)) as wire:
+        wire.settimeout(1)
+        wire.sendto(head + tcp, ("eth0", 0x0800, 0, 0, bridge))
+        while True:
+            answer = wire.recv(2048)
+            if answer[9] == 6 and answer[20:24] == tcp[2:4] + tcp[:2]:
+                return
+
+tried["raw"] = raw
 tried["unlink"] = os.unlink
 attempts = json.load(sys.stdin)
 print(json.dumps([[kind, *words, outcome(lambda: tried[kind](*words))] for kind, *words in attempts]))
@@ -104,6 +131,22 @@ def test_no_neighbour_and_no_daemon_is_reached_over_the_network(host, form):
     assert [attempt for attempt, outcome in attack(host, form, attempts).items() if outcome == "done"] == []
     # It can connect where something listens.
     assert set(attack(host, form, [["tcp", address, 8080] for address in ("127.0.0.1", *own)]).values()) == {"done"}
+
+
+def test_what_listens_on_the_hosts_loopback_is_not_reached_by_packets_of_its_own_making(host, form):
+    """Podman lets the kernel route such packets (route_localnet), and NET_RAW is all that sending them takes."""
+    host.run("systemd-run", "--unit=on-loopback", "python3", "-m", "http.server", "9099", "--bind=127.0.0.1")
+    attempt = ["raw", "127.0.0.1", 9099]
+    try:
+        eventually(lambda: host.http("/", port=9099) == 200, 30, "something listens on the loopback")
+        outcome = {"strict": "EPERM", "permissive": "TimeoutError"}[form]
+        assert attack(host, form, [attempt]) == {tuple(attempt): outcome}
+        if form == "permissive":
+            host.run("nft", "flush", "chain", "inet", "rick_infra", "loopback")
+            assert attack(host, form, [attempt]) == {tuple(attempt): "done"}
+    finally:
+        host.run("systemctl", "stop", "on-loopback")
+        host.converge()
 
 
 def test_no_socket_but_its_own_is_reached(host, form):
