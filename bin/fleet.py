@@ -8,6 +8,7 @@ there now, whoever changed it, and also if an earlier run was ended in between.
 import argparse
 import json
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -27,6 +28,7 @@ MASTER = Path("/etc/salt/master.d/50-rick-infra.conf")
 MASTER_PKI = Path("/etc/salt/pki/master")
 MINION = Path("/etc/salt/minion.d/50-rick-infra.conf")
 MINION_PKI = Path("/etc/salt/pki/minion")
+MINION_MODULES = Path("/var/cache/salt/minion/extmods")
 UNITS = Path("/etc/systemd/system")
 SITE = Path("/etc/rick-infra")
 MASTER_COMMANDS = ("salt", "salt-call", "salt-key", "salt-run", "salt-ssh")
@@ -297,6 +299,16 @@ def log_in(master):
             f"{master} has accepted this host, but it cannot log in: {last}\n"
             "Does a firewall keep it from the ports 4505 and 4506? See also: journalctl -u salt-minion"
         )
+
+
+def leave():
+    """Make an end of being a minion but for the configuration: as long as that is there, this can be done again."""
+    with step("leave the fleet"):
+        run("systemctl", "disable", "--now", "--quiet", "salt-minion.service")
+        (MINION_PKI / "minion_master.pub").unlink(missing_ok=True)
+        # The master's copies of the tree's modules, which would stay what they are.
+        if MINION_MODULES.exists():
+            shutil.rmtree(MINION_MODULES)
 
 
 def call_master():

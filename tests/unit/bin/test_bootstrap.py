@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 # Where the daemons' files are: a test that forgot one would write to the machine that it runs on.
-PLACES = ("COMMANDS", "MASTER", "MASTER_PKI", "MINION", "MINION_PKI", "UNITS", "SITE")
+PLACES = ("COMMANDS", "MASTER", "MASTER_PKI", "MINION", "MINION_PKI", "MINION_MODULES", "UNITS", "SITE")
 
 
 @pytest.fixture
@@ -62,6 +62,34 @@ def test_a_host_in_use_is_refused_with_what_adoption_would_do(bootstrap):
 def test_a_host_in_use_is_gone_on_with_when_told_so_or_when_nothing_is_changed(bootstrap, capsys, given):
     bootstrap.check(Host(findings=[finding(bootstrap)]), options(**given))
     assert "a database" in capsys.readouterr().out
+
+
+def belongs_to_a_fleet(fleet):
+    for path, text in fleet.minion_files("web1", "salt.example.test", "ab:cd").items():
+        fleet.write(path, text)
+
+
+def test_a_host_of_a_fleet_is_not_converged_by_itself_unless_told_so(bootstrap):
+    belongs_to_a_fleet(bootstrap.fleet)
+    with pytest.raises(bootstrap.Failure) as failure:
+        bootstrap.check(Host(is_ours=True), options())
+    for expected in ("nothing was changed", "salt.example.test", "--adopt"):
+        assert expected in str(failure.value)
+    bootstrap.check(Host(is_ours=True), options(adopt=True))
+    bootstrap.check(Host(is_ours=True), options(test=True))
+
+
+@pytest.mark.parametrize("is_in_a_fleet", [True, False])
+def test_a_host_leaves_its_fleet_before_it_applies_the_tree_by_itself(bootstrap, monkeypatch, is_in_a_fleet):
+    if is_in_a_fleet:
+        belongs_to_a_fleet(bootstrap.fleet)
+    left = []
+    monkeypatch.setattr(bootstrap.fleet, "leave", lambda: left.append(bootstrap.fleet.master_of_this_host()["master"]))
+    monkeypatch.setattr(bootstrap.highstate, "apply", lambda *_arguments: False)
+    with pytest.raises(bootstrap.Failure, match="not as it should be yet"):
+        bootstrap.converge()
+    assert left == ["salt.example.test"] * is_in_a_fleet
+    assert bootstrap.MINION.read_text() == bootstrap.minion_configuration()
 
 
 @pytest.mark.parametrize("tree", ["/srv/rick-infra", "/srv/it's: a #tree"])

@@ -14,7 +14,7 @@ from tree import TREE
 BOOTSTRAP = TREE / "bin/bootstrap"
 STDIN = "-"
 FINGER, OTHER = ":".join(["ab"] * 32), ":".join(["cd"] * 32)
-PLACES = ("COMMANDS", "MASTER", "MASTER_PKI", "MINION", "MINION_PKI", "UNITS", "SITE", "SALT")
+PLACES = ("COMMANDS", "MASTER", "MASTER_PKI", "MINION", "MINION_PKI", "MINION_MODULES", "UNITS", "SITE", "SALT")
 
 
 @pytest.fixture
@@ -133,6 +133,21 @@ def test_the_key_of_another_master_goes_and_that_of_this_one_stays(fleet):
     assert known.exists()
     fleet.forget_other_master(OTHER)
     assert not known.exists()
+
+
+@pytest.mark.parametrize("how_far", ["whole", "cut short before"])
+def test_who_leaves_keeps_its_own_key_and_nothing_of_the_master(fleet, monkeypatch, how_far):
+    ran = []
+    monkeypatch.setattr(fleet, "run", lambda *words, **_options: ran.append(words))
+    own = fleet.MINION_PKI / "minion.pem"
+    fleet.write(own, "key")
+    if how_far == "whole":
+        fleet.write(fleet.MINION_PKI / "minion_master.pub", "key")
+        fleet.write(fleet.MINION_MODULES / "modules/facts.py", "")
+    fleet.leave()
+    assert ran == [("systemctl", "disable", "--now", "--quiet", "salt-minion.service")]
+    assert list(fleet.MINION_PKI.iterdir()) == [own]
+    assert not fleet.MINION_MODULES.exists()
 
 
 def test_a_setting_of_somebody_else_that_wins_is_named(fleet, monkeypatch):
