@@ -60,7 +60,9 @@ def host(monkeypatch, tmp_path):
         monkeypatch.setattr(module, "__salt__", salt, raising=False)
         monkeypatch.setattr(module, "__utils__", utils, raising=False)
         monkeypatch.setattr(module, "__pillar__", found.pillar, raising=False)
-        monkeypatch.setattr(module, "__opts__", {"id": "cell2", "master_ip": "127.0.0.1"}, raising=False)
+        monkeypatch.setattr(
+            module, "__opts__", {"id": "cell2", "file_client": "remote", "master_ip": "127.0.0.1"}, raising=False
+        )
     monkeypatch.setattr(fleet, "OTHERS", str(tmp_path))
     return found
 
@@ -96,6 +98,12 @@ def test_a_run_with_the_modules_of_another_tree_fails_with_the_way_out(host):
     failed = states.modules_current("x")
     assert failed["result"] is False
     assert "salt cell2 saltutil.sync_all" in failed["comment"]
+
+
+def test_modules_that_salt_ssh_has_just_brought_are_those_of_the_tree(host, monkeypatch):
+    host.told(modules="another")
+    monkeypatch.setitem(states.__opts__, "file_client", "local")
+    assert states.modules_current("x")["result"] is True
 
 
 def test_an_edge_shows_sites_of_cells_that_can_be_reached_and_recognised(host, tmp_path):
