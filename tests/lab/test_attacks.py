@@ -190,7 +190,7 @@ def elsewhere(main_machine):
     )
     command = ["ip", "netns", "exec", "elsewhere", "python3", "-c", REACH]
     yield lambda address, port: main.run(*command, address, str(port)).stdout.strip()
-    main.sh("ip netns delete elsewhere; ip link delete cable 2>/dev/null || true")
+    main.sh("ip link delete cable; ip netns delete elsewhere")
 
 
 def pod_address(main):
