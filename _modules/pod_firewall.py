@@ -11,6 +11,7 @@ from pathlib import Path
 from salt.exceptions import CommandExecutionError
 
 UNIT = "rick-infra-pod-firewall.service"
+FLUSHES = "nftables.service"  # a drop-in of it has ours loaded again
 RULES = "/etc/rick-infra/pod-firewall.nft"
 TABLE = "table inet rick_infra"
 PODMAN_TABLE = "table inet netavark"
@@ -47,11 +48,10 @@ def problems(rules=RULES):
         wrong.append(f"nft list {TABLE} shows other rules than {rules}")
     if PODMAN_TABLE not in tables and any(INTERFACES.glob("podman*")):
         wrong.append(f"nft has no {PODMAN_TABLE}: published ports lead nowhere")
-    unit = __salt__["daemon.status"]([UNIT])[UNIT]
-    if not unit["enabled"]:
+    units = __salt__["daemon.status"]([UNIT, FLUSHES])
+    if not units[UNIT]["enabled"]:
         wrong.append(f"{UNIT} does not start at boot")
-    if unit["stale_unit"]:
-        wrong.append(f"{UNIT} changed since systemd read it")
+    wrong += [f"{unit} changed since systemd read it" for unit, about in units.items() if about["stale_unit"]]
     return wrong
 
 

@@ -25,6 +25,7 @@ class Host:
         (self.interfaces / "podman1").mkdir(parents=True)
         self.ours, self.podmans = LISTED, True
         self.unit = {"enabled": True, "stale_unit": False}
+        self.debians = {"enabled": False, "stale_unit": False}
         self.did, self.heals, self.broken = [], True, None
 
     def nft(self, command, **_options):
@@ -44,7 +45,11 @@ class Host:
             self.unit["enabled"] = True
 
     def daemon_reload(self):
-        self.unit["stale_unit"] = False
+        self.unit["stale_unit"] = self.debians["stale_unit"] = False
+
+    def status(self, units):
+        known = {"rick-infra-pod-firewall.service": self.unit, "nftables.service": self.debians}
+        return {unit: known[unit] for unit in units}
 
     def problems(self):
         return pod_firewall.problems(str(self.rules))
@@ -55,7 +60,7 @@ def host(monkeypatch, tmp_path, results):
     host = Host(tmp_path)
     monkeypatch.setattr(pod_firewall, "INTERFACES", host.interfaces)
     monkeypatch.setattr(pod_firewall.subprocess, "run", host.nft)
-    monkeypatch.setattr(pod_firewall, "__salt__", {"daemon.status": lambda units: {units[0]: host.unit}}, raising=False)
+    monkeypatch.setattr(pod_firewall, "__salt__", {"daemon.status": host.status}, raising=False)
     utils = {"units.act": host.act, "units.daemon_reload": host.daemon_reload}
     monkeypatch.setattr(pod_firewall, "__utils__", utils, raising=False)
     functions = {"pod_firewall.problems": pod_firewall.problems, "pod_firewall.load": pod_firewall.load}
@@ -100,6 +105,12 @@ def test_podmans_own_rules_count_while_a_network_of_it_is_up(host):
 def test_a_unit_that_would_not_load_them_is_named(host, key, value, said):
     host.unit[key] = value
     assert host.problems() == [f"rick-infra-pod-firewall.service {said}"]
+
+
+def test_a_drop_in_that_systemd_has_not_read_is_read(host, loaded):
+    host.debians["stale_unit"] = True
+    assert loaded()["changes"]["rules"]["old"] == "nftables.service changed since systemd read it"
+    assert host.problems() == []
 
 
 def test_a_host_without_the_file_is_not_asked_further(host):
