@@ -194,7 +194,7 @@ def test_the_search_finds_what_is_not_hidden(planted):
     """In each place that is searched, with the service's password."""
     host, value = planted.host, planted.values["postgres 2"]
     with watching(host):
-        process = host.popen("sleep", "60", value)
+        process = host.popen("python3", "-c", "import signal; signal.pause()", value)
         # The service's own environment has the value, too, and is seen before.
         eventually(lambda: seen_in_command_line(host, value), 30, "the watch sees the process")
         host.write("/etc/planted", value)
