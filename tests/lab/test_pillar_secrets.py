@@ -33,7 +33,8 @@ def host(main_machine):
     main_machine.converge()
     yield main_machine
     main_machine.remove("mailer")
-    main_machine.sh(f"gpgconf --homedir {KEYS} --kill all; rm -r {KEYS} {PILLAR} {STORE} {PROFILE}")
+    # -f: the agent is only told to end, and takes its own sockets away at the same time
+    main_machine.sh(f"gpgconf --homedir {KEYS} --kill all; rm -rf {KEYS} {PILLAR} {STORE} {PROFILE}")
 
 
 def indented(text):
