@@ -22,7 +22,8 @@ from salt.exceptions import CommandExecutionError, SaltInvocationError
 MAIN = "Caddyfile"
 OURS = "# Managed by Salt (salt/infra/caddy)"
 UNIT = "caddy.service"
-# What the files mean in Caddy's JSON, as a digest: spares asking Caddy's adapter at each run, and can be lost.
+# What the files mean in Caddy's JSON, as a digest, which spares asking Caddy's adapter at each run; and digests of the
+# certificates that Caddy has read. It can be lost.
 MEMORY = "/var/lib/rick-infra/caddy.json"
 AUTHORITY = "/var/lib/caddy/.local/share/caddy/pki/authorities/local/root.crt"
 # What this host trusts (package ca-certificates), and that with its own authority, in a directory that containers get.
@@ -464,10 +465,13 @@ def _refuse_foreign(file, files):
 
 
 def _runs(files):
-    """Whether the configuration that runs is the one that files make."""
+    """Whether the configuration that runs is the one that files make, with the certificates that they hold now."""
     running = __utils__["caddy_files.digest"](__utils__["caddy_admin.running"]())
-    known = _memory()
-    if known.get("files") == __utils__["caddy_files.fingerprint"](files):
+    known, certificates = _memory(), __utils__["caddy_files.certificates"]()
+    # One that is not known is named by nothing that Caddy has loaded.
+    if any(certificates.get(name, digest) != digest for name, digest in known.get("certificates", {}).items()):
+        return False
+    if known.get("files") == __utils__["caddy_files.fingerprint"](files) and "certificates" in known:
         return running == known["configuration"]
     try:
         configuration = _adapt(files, validate=False)
@@ -495,6 +499,7 @@ def _remember(files, configuration):
     known = {
         "files": __utils__["caddy_files.fingerprint"](files),
         "configuration": __utils__["caddy_files.digest"](configuration),
+        "certificates": __utils__["caddy_files.certificates"](),
     }
     __utils__["textfile.write"](MEMORY, json.dumps(known), mode=0o600)
 

@@ -43,7 +43,8 @@ def running():
 
 def load(configuration):
     """
-    Have a configuration take the place of the one that runs. Caddy keeps that one if the new one cannot be started.
+    Have a configuration take the place of the one that runs, also if it is the same, for what its files hold by now.
+    Caddy keeps that one if the new one cannot be started.
 
     configuration
         Caddy's JSON, as ``caddy adapt`` prints it.
@@ -55,6 +56,8 @@ def load(configuration):
 
 def _ask(method, path, body=None):
     headers = {} if body is None else {"Content-Type": "application/json", "Content-Length": str(len(body))}
+    # Without this Caddy does nothing about a configuration that it has: https://caddyserver.com/docs/api#post-load
+    headers |= {} if body is None else {"Cache-Control": "must-revalidate"}
     connection = http.client.HTTPConnection("localhost", timeout=TIMEOUT)
     try:
         connection.sock = _connected()

@@ -18,6 +18,8 @@ DIRECTORY = Path("/etc/caddy")
 MAIN = "Caddyfile"
 SNIPPETS = "snippets"
 SITES = "sites-enabled"
+# Certificates of this host and of others in a fleet, which the configuration names by their paths.
+CERTIFICATES = ("identity/certificate.pem", "fleet/*.pem")
 STAGING = "/run"
 CADDY = "/usr/bin/caddy"
 ACCOUNT = "caddy"
@@ -81,6 +83,16 @@ def fingerprint(texts):
     except FileNotFoundError:
         program = []
     return hashlib.sha256(json.dumps([program, texts], sort_keys=True).encode()).hexdigest()
+
+
+def certificates():
+    """
+    Return digests of the certificates by which hosts of a fleet know each other, ``{name below /etc/caddy: SHA-256}``.
+
+    Caddy reads them with a configuration, and later never again: another one in the same file is none to it.
+    """
+    found = sorted(path for pattern in CERTIFICATES for path in DIRECTORY.glob(pattern))
+    return {str(path.relative_to(DIRECTORY)): hashlib.sha256(path.read_bytes()).hexdigest() for path in found}
 
 
 def digest(configuration):

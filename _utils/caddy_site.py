@@ -14,7 +14,6 @@ DOMAIN = re.compile(r"(\*\.)?[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*
 FLEET_PORT = 8443
 FLEET_DOMAIN = "rick-infra.internal"
 IDENTITY = ("/etc/caddy/identity/certificate.pem", "/etc/caddy/identity/key.pem")
-DIGEST = re.compile(r"[0-9a-f]+")
 CELL = re.compile(r"[0-9a-fA-F:.]+")
 UPSTREAM = re.compile(r"(127\.0\.0\.1|\[::1\]):[1-9][0-9]{0,4}")
 SIZE = re.compile(r"[1-9][0-9]*([kKMG]i?B)?")
@@ -188,10 +187,8 @@ def _cells_problems(site):
     if not isinstance(site["cells"], list) or not all(_matches(CELL, one) for one in site["cells"]):
         yield f"cells: {site['cells']!r} is not a list of IP addresses"
     authorities = site.get("authorities")
-    if not isinstance(authorities, dict) or not all(
-        _matches(FILE, path) and _matches(DIGEST, one) for path, one in authorities.items()
-    ):
-        yield f"authorities: {authorities!r} is not a mapping of files to fingerprints"
+    if not isinstance(authorities, list) or not all(_matches(FILE, path) for path in authorities):
+        yield f"authorities: {authorities!r} is not a list of files"
 
 
 def _to_cells(name, site):
@@ -205,8 +202,6 @@ def _to_cells(name, site):
         return [f'\t\trespond "{STOPPED}" 503']
     urls = [f"https://{f'[{one}]' if ':' in one else one}:{FLEET_PORT}" for one in site["cells"]]
     return [
-        # What the files of the authorities hold, so that another certificate is another configuration.
-        f"\t\tvars rick_infra_authorities {'-'.join(site['authorities'].values())}",
         f"\t\treverse_proxy {' '.join(urls)} {{",
         f"\t\t\theader_up Host {server_name(name)}",
         "\t\t\tlb_try_duration 5s",

@@ -76,8 +76,10 @@ class _Request(http.server.BaseHTTPRequestHandler):
         if self.server.refusal:
             self._answer(400, json.dumps({"error": f"loading config: {self.server.refusal}"}))
             return
-        self.server.loads += 1
-        self.server.configuration = json.dumps(json.loads(body), sort_keys=True)
+        wanted = json.dumps(json.loads(body), sort_keys=True)
+        if wanted != self.server.configuration or self.headers.get("Cache-Control") == "must-revalidate":
+            self.server.loads += 1
+        self.server.configuration = wanted
         self._answer(200, "")
 
     def _is_allowed(self):

@@ -154,6 +154,33 @@ def test_a_lost_memory_is_no_difference_and_comes_back(running):
     assert caddy.configuration_differences(running.text) == {}
 
 
+@pytest.mark.parametrize("name", ["identity/certificate.pem", "fleet/cell1.pem"])
+def test_another_certificate_in_the_same_file_is_loaded(running, name):
+    file = running.etc / name
+    file.parent.mkdir()
+    file.write_text("ONE\n")
+    assert caddy.configuration_differences(running.text) == {}
+    text = running.text + "# it names the file\n"
+    caddy.configuration_apply(text)
+    file.write_text("TWO\n")
+    loads = running.admin.loads
+    assert set(caddy.configuration_differences(text)) == {"running"}
+    caddy.configuration_apply(text)
+    assert running.admin.loads == loads + 1
+    assert caddy.configuration_differences(text) == {}
+    file.unlink()
+    assert caddy.configuration_differences(text) == {}
+
+
+def test_after_a_lost_memory_another_certificate_is_noticed_again(running):
+    (running.etc / "fleet").mkdir()
+    (running.etc / "fleet/cell1.pem").write_text("ONE\n")
+    running.memory.write_text(json.dumps({"files": "of an earlier version", "configuration": "without certificates"}))
+    assert caddy.configuration_differences(running.text) == {}
+    (running.etc / "fleet/cell1.pem").write_text("TWO\n")
+    assert set(caddy.configuration_differences(running.text)) == {"running"}
+
+
 def test_a_plan_writes_no_memory(running, monkeypatch):
     running.memory.unlink()
     monkeypatch.setattr(caddy, "__opts__", {"test": True})

@@ -211,7 +211,7 @@ def test_domains_can_be_taken_from_a_site_behind_edges_too():
 
 
 EDGE = {"domains": ["notes.example.org"], "tls": "acme"}
-AUTHORITIES = {"/etc/caddy/fleet/cell1.pem": "aa", "/etc/caddy/fleet/cell2.pem": "bb"}
+AUTHORITIES = ["/etc/caddy/fleet/cell1.pem", "/etc/caddy/fleet/cell2.pem"]
 
 
 def of_an_edge(**site):
@@ -226,7 +226,6 @@ notes.example.org {
 	import access-log
 	route {
 		import without-identity
-		vars rick_infra_authorities aa-bb
 		reverse_proxy https://192.0.2.1:8443 https://[2001:db8::1]:8443 {
 			header_up Host notes.rick-infra.internal
 			lb_try_duration 5s
@@ -244,7 +243,7 @@ notes.example.org {
 
 
 def test_an_edge_without_a_cell_that_is_awake_says_so():
-    made = of_an_edge(cells=[], authorities={})
+    made = of_an_edge(cells=[], authorities=[])
     assert 'respond "This service is stopped." 503' in made
     assert "reverse_proxy" not in made
 
@@ -256,13 +255,14 @@ def test_an_edge_without_a_cell_that_is_awake_says_so():
         {"cells": ["here {\n}"]},
         {"cells": [None]},
         {"cells": [], "authorities": None},
-        {"cells": [], "authorities": {"relative.pem": "aa"}},
-        {"cells": [], "authorities": {"/x": "a b"}},
+        {"cells": [], "authorities": "/x.pem"},
+        {"cells": [], "authorities": ["relative.pem"]},
+        {"cells": [], "authorities": ["/x.pem {"]},
     ],
 )
 def test_what_an_edge_is_told_wrongly_is_refused(wrong):
     with pytest.raises(SaltInvocationError):
-        of_an_edge(**{"authorities": {}, **wrong})
+        of_an_edge(**{"authorities": [], **wrong})
 
 
 @pytest.mark.parametrize(
