@@ -99,7 +99,7 @@ def read(folder, pillar):
         path = place / "services" / f"{name}.yaml"
         wrong[str(path)] = "\n".join(f"{path}: {problem}" for problem in problems)
         del entries[name]
-    domain, tls = _authentik(folder, topology["sso"], pillar)
+    domain, tls = _authentik(folder, topology["sso"], pillar, wrong)
     mine = functools.cache(lambda: salt.cache.factory(__opts__))  # not made for a host that needs nothing of it
 
     functions = ("roles", "edges_of", "cells_behind", "runs_on", "where")
@@ -146,12 +146,36 @@ def _topology(path, wrong):
     return topology
 
 
-def _authentik(folder, sso, pillar):
+def of_hosts_and_services(folder, fleet):
+    """
+    Return what is wrong with files that reach one host or the cells of one service, ``{path: sentence}``. To look at
+    all of them takes too long for each pillar, so this is for whoever asks what is wrong.
+
+    folder, fleet
+        As for ``read``, and what it returns; and in ``fleet``, ``by_ssh``.
+    """
+    place = Path(folder)
+    settings, wrong = __utils__["plain_files.mappings"](place / "hosts", SETTINGS)
+    _, wrong_secrets = __utils__["plain_files.mappings"](place / "secrets", SECRETS)
+    wrong |= wrong_secrets
+    for host, data in settings.items():
+        path = place / "hosts" / f"{host}.yaml"
+        if host not in fleet["hosts"] and host not in fleet["by_ssh"]:
+            wrong[str(path)] = f"{path}: no host of that id is let in; rename it to ID.yaml, or delete it"
+        elif _misplaced(path, data):
+            wrong[str(path)] = "\n".join(_misplaced(path, data))
+    return wrong
+
+
+def _authentik(folder, sso, pillar, wrong):
     """The domain where the users of the fleet log in and the certificate of its site; None if nobody can."""
     if sso is None:
         return None, None
     said: dict = {}
-    own, _ = _settings(folder, sso)
+    own, errors = _settings(folder, sso)
+    if errors:
+        # Without a domain, everybody's logins would be taken away.
+        wrong[str(Path(folder) / "hosts" / f"{sso}.yaml")] = "\n".join(errors)
     rick = pillar.get("rick")
     for settings in (rick if isinstance(rick, dict) else {}, own):
         about = settings.get("authentik")
@@ -167,10 +191,11 @@ def _settings(folder, host):
     data, error = __utils__["plain_files.mapping"](path, SETTINGS)
     if error:
         return {}, [error]
-    decided = [key for key in data if key in DECIDED]
-    return {key: value for key, value in data.items() if key not in DECIDED}, [
-        f"{path}: {key}: is decided by fleet.yaml and the entries, not here" for key in decided
-    ]
+    return {key: value for key, value in data.items() if key not in DECIDED}, _misplaced(path, data)
+
+
+def _misplaced(path, data):
+    return [f"{path}: {key}: is decided by fleet.yaml and the entries, not here" for key in data if key in DECIDED]
 
 
 def _secrets(folder, host, fleet, answer):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import salt.client
 import salt.loader
+import salt.roster
 from salt.exceptions import SaltClientError
 
 TREE = Path(__file__).resolve().parent.parent
@@ -86,6 +87,8 @@ def check(without=()):
     if sso in known["hosts"]:
         # Where users log in may be said for all hosts, or for this one.
         known, wrong = _read(__salt__["pillar.show_pillar"](sso))
+    known["by_ssh"] = _by_ssh()
+    wrong |= _external_pillar()["of_hosts_and_services"](_folder(), known)
     judged = {name: _judge(name, entry) for name, entry in known["entries"].items()}
     tools = {
         "suggestion": __utils__["catalogue_errors.suggestion"],
@@ -146,9 +149,21 @@ def modules():
 
 
 def _read(pillar=None):
-    # Salt's own loader of external pillars shows nothing of them but ext_pillar.
-    modules = salt.loader.pillars(__opts__, {})
-    return modules["fleet"].func.__globals__["read"](_folder(), pillar or {})
+    return _external_pillar()["read"](_folder(), pillar or {})
+
+
+def _external_pillar():
+    """The names of its module: Salt's own loader of external pillars shows nothing of them but ext_pillar."""
+    return salt.loader.pillars(__opts__, {})["fleet"].func.__globals__
+
+
+def _by_ssh():
+    """The ids in the roster, if there is one."""
+    try:
+        salt.roster.get_roster_file(__opts__)
+    except OSError:
+        return set()
+    return set(salt.roster.Roster(__opts__, __opts__.get("roster")).targets("*", "glob"))
 
 
 def _folder():

@@ -29,19 +29,23 @@ def modules_current(name):
     )
 
 
-def role_present(name):
+def view_complete(name):
     """
-    Fail unless this host has a role: without one there is nothing to do, and nobody would notice.
+    Fail unless the master could tell this host all of what it must be: it has a role, and no file of the site is left
+    out. A setting, site or login that is missing only because somebody mistyped a file must not be taken away.
 
     name
         A title.
 
+    A host without a master has none of this; what is wrong with its entries, ``catalogue.valid`` says.
+
     .. code-block:: yaml
 
-        The host has a role:
-          fleet.role_present: []
+        The host knows what it must be:
+          fleet.view_complete:
+            - failhard: true
     """
-    roles = __salt__["fleet.roles"]()
-    if roles:
-        return __utils__["results.unchanged"](name, f"This host is {' and '.join(roles)}")
-    return __utils__["results.failed"](name, "\n".join(__salt__["fleet.problems"]()))
+    problems = __salt__["fleet.problems"]() if __salt__["fleet.view"]() is not None else []
+    if problems:
+        return __utils__["results.failed"](name, "\n".join(problems))
+    return __utils__["results.unchanged"](name, f"This host is {' and '.join(__salt__['fleet.roles']())}")

@@ -12,7 +12,8 @@ def problems(fleet, wrong, judged, folder, without, tools):
     Return what is wrong, sentences in the order of files.
 
     fleet, wrong
-        As from ``read`` of the external pillar ``fleet``.
+        As from ``read`` of the external pillar ``fleet``; and in ``fleet``, ``by_ssh``: the ids of hosts that
+        ``salt-ssh`` reaches, which have no key.
 
     judged
         What is wrong with each entry by itself, ``{name: [(path, text)]}``.
@@ -66,12 +67,20 @@ def _topology(fleet, file, without):
     sso = topology["sso"]
     if sso is not None and sso not in hosts:
         found.append(f"{file}: sso: {sso} is not let in, so nobody can log in anywhere; bin/enroll {sso}")
-    for host in hosts:
-        if host not in without and not fleet["roles"](topology, host):
+    for host in sorted(hosts):
+        roles = fleet["roles"](topology, host)
+        if host not in without and not roles:
             found.append(
                 f"{file}: no pattern matches {host}, so it has no role; add it there, or forget it: "
                 f"bin/enroll --remove {host}"
             )
+        if {"cell", "edge"} <= set(roles):
+            found.append(f"{file}: {host} is a cell and an edge; an edge has Caddy alone: take it out of one of them")
+    found += [
+        f"{file}: addresses: {host} is no host that is let in; correct it, or take it out"
+        for host in topology["addresses"]
+        if host not in hosts
+    ]
     return found
 
 
@@ -136,4 +145,4 @@ def _at(path):
 
 
 def _runs(patterns, topology, fleet):
-    return fleet["runs_on"]({"cells": patterns}, topology, fleet["hosts"])
+    return fleet["runs_on"]({"cells": patterns}, topology, {*fleet["hosts"], *fleet["by_ssh"]})

@@ -6,8 +6,9 @@ Pure functions of what the master knows. Whatever is not returned here reaches n
 
 from typing import Any
 
-UNREADABLE = "{}: cannot be used, so no service of any cell changes; on the master, salt-run fleet.check says why"
+UNREADABLE = "{}: cannot be used, so no host changes; on the master, salt-run fleet.check says why"
 NO_ROLE = "no pattern in fleet.yaml matches this host's id, {}: add it there, or delete its key on the master"
+BOTH = "by patterns in fleet.yaml this host, {}, is a cell and an edge; an edge has Caddy alone: take it out of one"
 
 # Of a host whose role makes it need nothing of others.
 NOTHING: dict[str, Any] = {"edges": {}, "sso": None, "logins": {}, "outposts": {}, "sites": {}}
@@ -30,6 +31,7 @@ def view(host, fleet):
     roles = fleet["roles"](fleet["topology"], host)
     about = {"id": host, "roles": roles, "drained": host in fleet["drained"], **NOTHING}
     errors = [] if roles else [NO_ROLE.format(host)]
+    errors += [BOTH.format(host)] if {"cell", "edge"} <= set(roles) else []
     errors += [UNREADABLE.format(path) for path in fleet["unreadable"]]
     services = {}
     if "cell" in roles:

@@ -1,10 +1,11 @@
-# First of all: a run with the modules of another tree ends here. A host that its master knows nothing of must not be
-# taken for one that has nothing to do.
+# First of all. A run with the modules of another tree ends here, and so does one on a host that its master could not tell
+# all of what it must be: what is missing then must not be taken for what is to go.
 The host has its master's modules:
   fleet.modules_current:
     - order: 1
     - failhard: true
 
-The host has a role:
-  fleet.role_present:
+The host knows what it must be:
+  fleet.view_complete:
     - order: 2
+    - failhard: true

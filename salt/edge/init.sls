@@ -3,6 +3,7 @@
 {%- set sites = salt["fleet.sites"]() %}
 
 include:
+  - role
   - infra.caddy
 
 {%- for name in sites %}

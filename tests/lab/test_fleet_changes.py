@@ -111,14 +111,33 @@ def test_modules_of_another_tree_end_a_run_before_it_begins(grown):
     assert [name for name, one in states.items() if one["changes"] or one["result"] is not True] == []
 
 
-def test_an_edge_gets_another_key_by_which_cells_know_it(grown):
-    edge = grown.hosts["edge1"]
-    before = edge.sh("cat /etc/caddy/identity/certificate.pem")
-    edge.sh("rm -r /etc/caddy/identity")
+def test_a_file_that_cannot_be_used_takes_nothing_away(grown):
+    services = "/etc/rick-infra/services"
+    grown.master.sh(f"cp -a {services} {services}.right; echo 'cells: [' > {services}/hello.yaml")
+    try:
+        for host in ("edge1", "cell2"):
+            states = grown.highstate(host)
+            failed = states["The host knows what it must be"]
+            assert failed["result"] is False
+            assert f"{services}/hello.yaml: cannot be used" in failed["comment"]
+            assert [name for name, one in states.items() if one["changes"]] == []
+        assert shown(grown)
+    finally:
+        grown.master.sh(f"rm -r {services}; mv {services}.right {services}")
     assert all(one["result"] for one in grown.highstate("edge1").values())
-    edge.sh("systemctl restart caddy")
+
+
+def test_hosts_get_other_keys_by_which_others_know_them(grown):
+    """docs/guides/fleet.md: somebody may have read the keys."""
+    hosts = ("edge1", "cell2")
+    before = {host: grown.hosts[host].sh("cat /etc/caddy/identity/certificate.pem") for host in hosts}
+    for host in hosts:
+        grown.hosts[host].sh("rm -r /etc/caddy/identity")
+        assert all(one["result"] for one in grown.highstate(host).values())
     grown.deploy()
-    assert edge.sh("cat /etc/caddy/identity/certificate.pem") != before
+    for host in hosts:
+        assert grown.hosts[host].sh("cat /etc/caddy/identity/certificate.pem") != before[host]
+        assert grown.salt(host, "verify.host", timeout=120)["passed"] is True
     assert shown(grown)
 
 

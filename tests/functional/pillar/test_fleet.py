@@ -186,6 +186,18 @@ def test_without_any_fleet_file_nobody_has_a_role(fleet):
     assert any("fleet.yaml" in error for error in told["services_errors"])
 
 
+@pytest.mark.parametrize("text", ["authentik: [", "services: {}"])
+def test_settings_of_the_host_with_authentik_that_cannot_be_used_stop_all_before_logins_are_taken_away(fleet, text):
+    for host in ("cell2", "edge1"):
+        (error,) = rick(fleet, host, **{"hosts/cell1.yaml": text})["services_errors"]
+        assert error.split(":")[0].endswith("hosts/cell1.yaml")
+
+
+def test_a_host_that_is_a_cell_and_an_edge_is_told_that_it_cannot_be(fleet):
+    told = rick(fleet, "cell2", **{"fleet.yaml": "cells: ['cell*']\nedges: {cell2: [cell3]}\n"})
+    assert [error for error in told["services_errors"] if "a cell and an edge" in error]
+
+
 def test_what_a_host_publishes_is_not_believed_beyond_its_form(fleet):
     fleet.published["cell2"] = {
         "address": "192.0.2.2\n}",

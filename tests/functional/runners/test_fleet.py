@@ -2,6 +2,7 @@
 What the master says of its fleet, and how it is shown.
 """
 
+import pytest
 import salt.loader
 
 
@@ -31,6 +32,31 @@ def test_a_login_without_authentik_is_found_wherever_its_domain_was_to_be(master
     (sentence,) = one.run("fleet.check")["problems"]
     assert "board.yaml: auth: Authentik on cell1 has no domain" in sentence
     assert master().run("fleet.check")["problems"] == []
+
+
+@pytest.mark.parametrize(
+    "name, text, told",
+    [
+        ("hosts/cell2", "postgresql: [", "hosts/cell2.yaml:"),
+        ("hosts/cell2", "services: {}", "hosts/cell2.yaml: services: is decided by fleet.yaml and the entries"),
+        ("hosts/cel2", "caddy: {}", "hosts/cel2.yaml: no host of that id is let in; rename it to"),
+        ("hosts/cell1", "authentik: [", "hosts/cell1.yaml:"),
+        ("secrets/board", "- one", "secrets/board.yaml:1: is no mapping"),
+    ],
+)
+def test_files_of_one_host_or_service_are_looked_at_too(master, name, text, told):
+    found = master(**{name.replace("/", "__"): text}).run("fleet.check")
+    assert [problem for problem in found["problems"] if told in problem]
+    assert found["retcode"] == 1
+
+
+def test_a_cell_that_salt_ssh_reaches_is_known_by_the_roster(master, tmp_path):
+    one = master(services__far="image: localhost/far:1\ncells: cell9\n", hosts__cell9="caddy: {}\n")
+    assert len(one.run("fleet.check")["problems"]) == 2
+    roster = tmp_path / "roster"
+    roster.write_text("cell9:\n  host: 192.0.2.9\n")
+    one.opts["roster_file"] = str(roster)
+    assert one.run("fleet.check")["problems"] == []
 
 
 def test_a_host_of_no_role_is_found(master):

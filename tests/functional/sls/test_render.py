@@ -220,7 +220,7 @@ def test_what_authentik_has_is_seen_to_on_its_own_host(fleet):
 
 
 def test_a_host_without_a_role_is_told_so_and_nothing_is_done(fleet):
-    assert functions(fleet, "stranger") == {"fleet.modules_current", "fleet.role_present"}
+    assert functions(fleet, "stranger") == {"fleet.modules_current", "fleet.view_complete"}
 
 
 def test_what_sites_behind_edges_import_outlives_their_edges(fleet, minion):

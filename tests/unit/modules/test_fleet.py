@@ -2,8 +2,6 @@
 What a host of a fleet makes of what its master tells it, and what it says of itself.
 """
 
-import hashlib
-
 import pytest
 from salt.exceptions import CommandExecutionError
 from tree import load
@@ -83,11 +81,22 @@ def test_a_pillar_of_another_form_is_that_of_a_host_without_a_master(host, monke
 def test_a_host_that_its_master_does_not_know_fails_with_what_the_master_says(host):
     host.told(roles=[])
     host.pillar["rick"]["services_errors"] = ["no pattern is its"]
-    failed = states.role_present("The host has a role")
+    failed = states.view_complete("x")
     assert failed["result"] is False
     assert failed["comment"].startswith("no pattern is its\n")
-    host.told(roles=["cell", "sso"])
-    assert states.role_present("The host has a role")["comment"] == "This host is cell and sso"
+
+
+def test_a_host_of_which_the_master_cannot_say_all_changes_nothing(host):
+    host.told(roles=["edge"])
+    assert states.view_complete("x")["comment"] == "This host is edge"
+    host.pillar["rick"]["services_errors"] = ["services/wiki.yaml: cannot be used"]
+    failed = states.view_complete("x")
+    assert (failed["result"], failed["comment"]) == (False, "services/wiki.yaml: cannot be used")
+
+
+def test_what_is_wrong_on_a_host_without_a_master_is_the_catalogues_to_say(host):
+    host.pillar["rick"]["services_errors"] = ["services/wiki.yaml: cannot be used"]
+    assert states.view_complete("x")["comment"] == "This host is cell and sso"
 
 
 def test_a_run_with_the_modules_of_another_tree_fails_with_the_way_out(host):
@@ -111,7 +120,7 @@ def test_an_edge_shows_sites_of_cells_that_can_be_reached_and_recognised(host, t
     file = f"{tmp_path}/cell2.pem"
     for name in SITES:
         assert fleet.site(name)["cells"] == ["192.0.2.2"]
-        assert fleet.site(name)["authorities"] == {file: hashlib.sha256(b"PEM2\n").hexdigest()}
+        assert fleet.site(name)["authorities"] == [file]
     assert fleet.authorities() == {file: "PEM2\n", f"{tmp_path}/cell3.pem": "PEM3\n"}
 
 

@@ -21,11 +21,12 @@ TOPOLOGY = {"cells": ["cell*"], "edges": {"edge*": ["cell*"]}, "sso": "cell1", "
 
 
 def problems(entries=None, topology=None, hosts=("cell1", "cell2", "edge1"), wrong=None, domain="auth.example.test",
-             without=(), judged=None):  # fmt: skip
+             without=(), judged=None, by_ssh=()):  # fmt: skip
     entries = {name: {"cells": "cell*", **entry} for name, entry in (entries or {}).items()}
     fleet = {
         "topology": {**TOPOLOGY, **(topology or {})},
         "hosts": list(hosts),
+        "by_ssh": set(by_ssh),
         "entries": entries,
         "domain": domain,
         "roles": fleet_file.roles,
@@ -116,8 +117,17 @@ def test_a_host_without_a_role_is_told_unless_it_is_left_out():
         ({"edges": {"edge*": ["cell*"], "door*": ["cell*"]}}, "edges: 'door*' matches no host that is let in"),
         ({"edges": {"edge*": ["cell7"]}}, "edges:edge*: 'cell7' matches no cell that is let in"),
         ({"sso": "cell9"}, "sso: cell9 is not let in, so nobody can log in anywhere; bin/enroll cell9"),
+        ({"addresses": {"cel2": "192.0.2.2"}}, "addresses: cel2 is no host that is let in; correct it, or take it out"),
+        ({"cells": ["*"]}, "edge1 is a cell and an edge; an edge has Caddy alone: take it out of one of them"),
     ],
 )
 def test_patterns_of_the_fleet_that_match_nobody_are_told(topology, told):
     (sentence,) = problems(topology=topology)
     assert sentence.startswith(f"/etc/rick-infra/fleet.yaml: {told}")
+
+
+def test_a_cell_that_salt_ssh_reaches_is_one_although_the_master_has_no_key_of_it():
+    entries = {"a": {"cells": "box"}}
+    topology = {"cells": ["cell*", "box"]}
+    assert len(problems(entries, topology)) == 2
+    assert problems(entries, topology, by_ssh=["box"]) == []
