@@ -194,7 +194,7 @@ def current():
 
 
 def _asked_for(kind, pillar):
-    options, found = __utils__["rollout_options.read"](kind, pillar)
+    options, found = __utils__["rollout_options.read"](kind, pillar, __salt__["pillar.show_pillar"]())
     if found:
         return options, {"cells": [], "edges": []}, found
     targets, found = __utils__["rollout_options.targets"](kind, options, __salt__["fleet.topology"]())

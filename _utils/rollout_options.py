@@ -18,7 +18,7 @@ ONE = ("canary", "service", "cell")
 LISTS = ("only", "without")
 
 
-def read(kind, pillar):
+def read(kind, pillar, site):
     """
     Return what was said, and what is wrong with it: ``(options, [sentences])``.
 
@@ -26,16 +26,19 @@ def read(kind, pillar):
         ``deploy``, ``upgrade``, ``drain`` or ``undrain``.
 
     pillar
-        The pillar of the orchestration, in which the options are among other things.
+        The pillar of the orchestration, in which the options are among what the site says.
+
+    site
+        The names of what the site says to everybody, and the orchestration as well.
     """
     known = KINDS[kind]
     options = {key: pillar[key] for key in known if pillar.get(key) is not None}
     found = []
-    for key in pillar:
-        # The site's own pillar is in there as well: only what looks like a slip is one.
-        meant = [] if key in known else difflib.get_close_matches(str(key), known, n=1, cutoff=0.8)
-        if meant and key != "services":
-            found.append(f"{key}: orch.{kind} has no such option (did you mean {meant[0]!r}?)")
+    found += [
+        f"{key}: orch.{kind} has no such option{_hint(key, known)}"
+        for key in pillar
+        if key not in known and key not in site
+    ]
     required = REQUIRED.get(kind)
     if required and required not in options:
         example = EXAMPLES.get(required, '"cell2"')

@@ -20,7 +20,7 @@ FLEET = {
 
 
 def asked(kind, **said):
-    read, wrong = options.read(kind, said)
+    read, wrong = options.read(kind, said, ())
     assert wrong == []
     return options.targets(kind, read, FLEET)
 
@@ -57,6 +57,8 @@ def test_a_cell_that_is_dead_is_drained_on_its_edges():
         ("upgrade", {}, 'orch.upgrade needs to know which service: pillar=\'{"service": "notes"}\''),
         ("drain", {}, 'orch.drain needs to know which cell: pillar=\'{"cell": "cell2"}\''),
         ("deploy", {"canry": "cell1"}, "canry: orch.deploy has no such option (did you mean 'canary'?)"),
+        ("deploy", {"service": "notes"}, "service: orch.deploy has no such option (there are: batch, canary, only, w"),
+        ("drain", {"cell": "cell2", "batch": 2}, "batch: orch.drain has no such option (there are: cell, without)"),
         ("deploy", {"batch": 0}, "batch: 0 is neither"),
         ("deploy", {"batch": "200%"}, "batch: '200%' is neither"),
         ("deploy", {"batch": True}, "batch: True is neither"),
@@ -65,12 +67,13 @@ def test_a_cell_that_is_dead_is_drained_on_its_edges():
     ],
 )
 def test_what_cannot_be_meant_is_refused(kind, said, told):
-    (sentence,) = options.read(kind, said)[1]
+    (sentence,) = options.read(kind, said, ("rick",))[1]
     assert sentence.startswith(told)
 
 
 def test_the_pillar_of_the_site_is_no_option():
-    assert options.read("deploy", {"timezone": "UTC", "users": [], "services": {}})[1] == []
+    said = {"timezone": "UTC", "users": [], "services": {}}
+    assert options.read("deploy", said, said)[1] == []
 
 
 @pytest.mark.parametrize(
