@@ -39,6 +39,8 @@ SETTING = re.compile(r"^(id|master|master_finger): '((?:[^']|'')*)'$", re.MULTIL
 # of its processor; 4096 bits take 0.33 s (docs/benchmarks/fleet.md).
 KEY_BITS = 3072
 ANSWER = 90  # seconds for the master to answer a minion that is new
+# What Salt says of a master_finger that is not the master's. It compares only once the master has accepted this host.
+ANOTHER_KEY = "Does not match the authenticating master's key"
 
 MAKE_KEY = """\
 import sys
@@ -312,7 +314,20 @@ def leave():
 
 
 def call_master():
-    return run(SALT / "bin/salt-call", "--log-level=error", "test.ping", check=False, timeout=ANSWER)
+    """Have Salt itself log in to the master. Raises Failure if that is another one than this host has been told."""
+    command = [SALT / "bin/salt-call", "--log-level=error", "test.ping"]
+    try:
+        done = run(*command, check=False, timeout=ANSWER)
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(command, 1, "", f"no answer within {ANSWER} s")
+    if ANOTHER_KEY in done.stderr:
+        present = master_of_this_host()
+        raise Failure(
+            f"{present['master']} has another key than the one with the fingerprint\n  {present['master_finger']}\n"
+            "Compare it with what sudo bin/bootstrap --master prints there; then the same as here, with\n"
+            "--master-fingerprint and that one"
+        )
+    return done
 
 
 # --- both -------------------------------------------------------------------------------------------------------------

@@ -135,6 +135,23 @@ def test_the_key_of_another_master_goes_and_that_of_this_one_stays(fleet):
     assert not known.exists()
 
 
+def test_a_master_with_another_key_than_was_said_is_named_with_the_way_out(fleet, monkeypatch):
+    belongs_to(fleet)
+    said = f"[CRITICAL] … file:\n{FINGER}\nDoes not match the authenticating master's key:\n{OTHER}\nVerify …"
+    monkeypatch.setattr(fleet, "run", lambda *words, **_options: subprocess.CompletedProcess(words, 42, "", said))
+    with pytest.raises(fleet.Failure, match=rf"has another key.*\n  {FINGER}\n(.|\n)*--master-fingerprint"):
+        fleet.call_master()
+
+
+def test_a_master_that_does_not_answer_at_all_is_a_login_that_failed(fleet, monkeypatch):
+    def wait(*words, timeout, **_options):
+        raise subprocess.TimeoutExpired(words, timeout)
+
+    monkeypatch.setattr(fleet, "run", wait)
+    with pytest.raises(fleet.Failure, match=r"cannot log in: no answer within 90 s\n.*4505 and 4506"):
+        fleet.log_in("salt.example.test")
+
+
 @pytest.mark.parametrize("how_far", ["whole", "cut short before"])
 def test_who_leaves_keeps_its_own_key_and_nothing_of_the_master(fleet, monkeypatch, how_far):
     ran = []
