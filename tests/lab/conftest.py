@@ -11,6 +11,7 @@ away on it put it back with ``main.converge()``.
 
 import concurrent.futures
 import contextlib
+import fcntl
 import string
 import subprocess
 from dataclasses import dataclass
@@ -96,14 +97,16 @@ def pytest_terminal_summary(terminalreporter):
 def the_host_is_left_as_it_was():
     """The last machine takes the bridge and the way out along."""
     yield
-    # Machines may still be up: another test process's, or somebody's own. Then it is not for us to judge.
-    if not list(Path("/run/rick-lab").glob("*.json")):
-        assert not Path("/sys/class/net/rick-lab").exists()
-        assert (
-            "rick_lab"
-            not in subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=True).stdout
-        )
-        assert "rick-lab" not in Path("/proc/self/mountinfo").read_text()
+    runtime = Path("/run/rick-lab")
+    runtime.mkdir(mode=0o700, exist_ok=True)
+    with (runtime / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # bin/lab's own: no machine is half gone now
+        # Machines may still be up: another test process's, or somebody's own. Then it is not for us to judge.
+        if not list(runtime.glob("*.json")):
+            assert not Path("/sys/class/net/rick-lab").exists()
+            tables = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=True).stdout
+            assert "rick_lab" not in tables
+            assert "rick-lab" not in Path("/proc/self/mountinfo").read_text()
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from visitor import Visitor
 
 BOOTSTRAP = "/srv/rick-infra/bin/bootstrap"
 ENROLL = "/srv/rick-infra/bin/enroll"
-ORCHESTRATE_TIMEOUT = 600  # seconds
+ORCHESTRATE_TIMEOUT = 1800  # seconds
 COMMAND = re.compile(r"echo (\S+) \| sudo bin/bootstrap (.* --id (\S+) .*)")
 # cell2 is of the next release, and behind the edge; users log in on cell1, which shows its sites itself.
 FLEET = "cells: ['cell*']\nedges: {'edge*': [cell2]}\nsso: cell1\n"
@@ -82,7 +82,7 @@ class Fleet:
             process.terminate()
             process.communicate()
         for host in ids:
-            eventually(lambda host=host: self.salt(host, "test.ping") is True, 60, f"{host} answers its master")
+            eventually(lambda host=host: self.salt(host, "test.ping", timeout=5) is True, 120, f"{host} answers")
 
     def salt(self, host, function, *arguments, timeout=60):
         """What a host answers to its master, None if it does not."""
@@ -142,7 +142,7 @@ class Fleet:
             self.authorities[host] = self.hosts[host].salt("caddy.root_certificate")
         machine = self.hosts[host]
         try:
-            return Visitor([self.authorities[host]], (self.address(machine), 443), 10).ask(url)
+            return Visitor([self.authorities[host]], (self.address(machine), 443), 30).ask(url)
         except CommandExecutionError:
             return None
 
@@ -158,7 +158,7 @@ class Everywhere(Visitor):
         self.fleet, self.shown = fleet, shown
         self.places = {host: (fleet.address(fleet.hosts[host]), 443) for host in ("cell1", "edge1")}
         trusted = [fleet.hosts[host].salt("caddy.root_certificate") for host in self.places]
-        super().__init__(trusted, self.places["edge1"], 10)
+        super().__init__(trusted, self.places["edge1"], 30)
 
     def ask(self, url, **options):
         self._address = self.places["edge1" if url.split("/")[2] in self.shown else "cell1"]

@@ -24,7 +24,7 @@ LISTENER = {
 }
 REGISTRY = "/root/registry"  # where doubles/registry.py finds the image that it serves, on a machine
 CREDENTIALS = {"registry_auth": "registry", "secrets": {"registry": {"file": "/root/auth.json"}}}
-RUN_TIMEOUT = 600  # seconds; a highstate on a virgin machine, with all its packages, takes about one
+RUN_TIMEOUT = 1800  # seconds; a highstate on a virgin machine, with all its packages, takes about 60
 
 
 def own(name):
@@ -55,10 +55,11 @@ def eventually(condition, timeout, what):
     """Poll until ``condition()`` is true and return its value; fail with ``what`` after ``timeout`` seconds."""
     deadline = time.monotonic() + timeout
     while True:
+        late = time.monotonic() > deadline  # before it is asked: that may take as long as the limit
         value = condition()
         if value:
             return value
-        if time.monotonic() > deadline:
+        if late:
             raise AssertionError(f"not within {timeout} s: {what}")
         time.sleep(0.2)
 
@@ -212,14 +213,14 @@ class Machine:
 
     def page(self, port):
         """The text that a service answers with."""
-        script = f"import urllib.request as u; print(u.urlopen('http://127.0.0.1:{port}/', timeout=5).read().decode())"
+        script = f"import urllib.request as u; print(u.urlopen('http://127.0.0.1:{port}/', timeout=30).read().decode())"
         return self.run("python3", "-c", script).stdout
 
     def http(self, path="/health", port=8080):
         """The status code that the example service answers with; 0 if nobody does."""
         script = (
             "import sys, urllib.request, urllib.error\n"
-            "try: print(urllib.request.urlopen(sys.argv[1], timeout=5).status)\n"
+            "try: print(urllib.request.urlopen(sys.argv[1], timeout=30).status)\n"
             "except urllib.error.HTTPError as error: print(error.code)\n"
             "except OSError: print(0)\n"
         )

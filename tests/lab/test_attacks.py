@@ -19,7 +19,7 @@ except PermissionError:
 WHO = """
 import psycopg, sys
 try:
-    with psycopg.connect(f"host=/run/postgresql dbname=notes user={sys.argv[1]} connect_timeout=5") as connection:
+    with psycopg.connect(f"host=/run/postgresql dbname=notes user={sys.argv[1]} connect_timeout=30") as connection:
         print(connection.execute("select current_user, usesuper from pg_user where usename = current_user").fetchone())
 except psycopg.OperationalError as error:
     print("refused:", error)

@@ -4,7 +4,6 @@ The image of the test double of Authentik: server and worker as the two containe
 
 import http.client
 import json
-import time
 import urllib.parse
 
 import pytest
@@ -225,8 +224,7 @@ def test_the_outpost_believes_a_host_only_from_a_proxy_that_is_trusted(pod):
 
 
 def test_it_ends_when_it_is_told_to(pod):
-    before = time.monotonic()
+    # One that did not would be killed after ten seconds, and end with 137.
     pod.machine.run("podman", "stop", "--time=10", "authentik-server", "authentik-worker")
-    assert time.monotonic() - before < 4
     codes = pod.machine.run("podman", "inspect", "--format={{.State.ExitCode}}", "authentik-server", "authentik-worker")
     assert codes.stdout.split() == ["0", "0"]

@@ -114,7 +114,7 @@ def arrived(main_machine):
                 "stop_timeout": 1,
                 "port": 8080,
                 "host_port": 8092,
-                "health": {"path": "/?a=$HOME&b=%25n", "timeout": 20},
+                "health": {"path": "/?a=$HOME&b=%25n", "timeout": 120},
                 "env": {
                     **{f"E_{key}": value.replace("{{", "{ {") for key, value in TEXTS.items()},
                     "DOUBLED": "{{postgres.url}} {{secret.nonesuch}}",

@@ -199,7 +199,8 @@ def test_the_search_finds_what_is_not_hidden(planted):
         eventually(lambda: seen_in_command_line(host, value), 30, "the watch sees the process")
         host.write("/etc/planted", value)
         host.sh("chmod 640 /etc/planted; chgrp systemd-journal /etc/planted")
-        host.write("/run/systemd/system/planted.service", f"[Service]\nExecStart=sleep 60\nEnvironment=A={value}\n")
+        unit = f"[Service]\nExecStart=sleep infinity\nEnvironment=A={value}\n"
+        host.write("/run/systemd/system/planted.service", unit)
         host.sh("systemctl daemon-reload; systemctl start planted.service")
         host.run("systemd-cat", text=value)
         host.write("/var/log/rick-infra/planted", value)

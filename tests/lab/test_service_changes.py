@@ -103,7 +103,7 @@ CHANGES = {
     "quiet": Change(PAIR, PAIR, "image", ()),
     # The one that fails.
     "broken": Change(
-        {**ENTRY, "health": {"path": "/", "timeout": 10}},
+        ENTRY,
         {**ENTRY, "health": {"path": "/", "timeout": 10}, "entrypoint": ["/bin/false"]}, "entrypoint", ("pod", "web"),
         states={*DEFINED, "is healthy"},
     ),

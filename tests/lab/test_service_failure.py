@@ -2,6 +2,8 @@
 Changes that fail: what ran comes back, the failed one is not tried again, and a first failure is left for a look.
 """
 
+import re
+
 import pytest
 from machine import eventually
 
@@ -32,7 +34,7 @@ SECRET = {"secrets": {"session": True}, "env": {"GREETING": "one", "SESSION": "{
 GROUND = {
     **ENTRY,
     "image": "localhost/notes:1",
-    "health": {"path": "/health", "timeout": 20},
+    "health": {"path": "/health", "timeout": 90},
     "host_port": 8094,
     "site": "ground.example.test",
     "postgres": {"connection_limit": 5},
@@ -55,7 +57,7 @@ CHANGED_GROUND = {
     "entrypoint": ["/bin/false"],
 }
 # None of them has ever run: they are left as they are, and the run says what is likely.
-SOON = {"path": "/", "timeout": 3}
+SOON = {"path": "/", "timeout": 8}
 SERVE = "exec sh /etc/hello/serve"
 UNFIT = {
     "writes": ({"entrypoint": ["sh", "-c", f"echo x > /var/state && {SERVE}"]}, "list the path in tmpfs"),
@@ -212,7 +214,8 @@ def test_what_does_not_suit_the_defaults_is_told_its_likely_cause(failed, name):
 
 
 def test_a_failed_init_container_keeps_the_others_waiting(host, failed):
-    assert "unready-init.service: activating" in failed.failed[HEALTHY.format("unready")]
+    # Between two attempts it is on its way down.
+    assert re.search(r"unready-init\.service: (de)?activating", failed.failed[HEALTHY.format("unready")])
     checks = {one["name"]: one["passed"] for one in host.salt("verify.service", "unready", check=False)["checks"]}
     assert checks["unready-init.service has succeeded"] is False
     assert host.run("podman", "container", "exists", "unready-web", check=False).returncode == 1
@@ -259,6 +262,6 @@ def test_the_site_of_what_runs_is_put_right_although_the_entry_is_refused(host, 
 def test_corrected_entries_converge(host, failed):
     for name in ("missing", "sick", "renumbered"):
         host.declare(name, {**BEFORE[name], "env": {"GREETING": "three"}})
-    host.declare("ground", {**CHANGED_GROUND, "entrypoint": None})
+    host.declare("ground", {**CHANGED_GROUND, "health": GROUND["health"], "entrypoint": None})
     host.converge()
     assert host.apply().changed == set()

@@ -9,7 +9,7 @@ ENTRY = {
     "image": "localhost/hello:1",
     "port": 8080,
     "host_port": 8090,
-    "health": {"path": "/", "timeout": 15},
+    "health": {"path": "/", "timeout": 60},
     "site": "wiki.example.test",
     "env": {"GREETING": 'hostile: "$HOME" %n {braces} ü'},
 }
@@ -92,7 +92,7 @@ def test_a_changed_site_restarts_nothing(host):
 
 def test_a_change_that_does_not_become_healthy_is_taken_back_and_not_tried_again(host):
     before = host.started_at(NOTES)
-    host.declare("wiki", {**ENTRY, "entrypoint": ["/bin/false"]})
+    host.declare("wiki", {**ENTRY, "health": {"path": "/", "timeout": 15}, "entrypoint": ["/bin/false"]})
     done = host.apply()
     assert "rolled back to the last healthy one" in done.failed["Service wiki is healthy"]
     assert "hostile" in host.page(ENTRY["host_port"])

@@ -30,6 +30,8 @@ def crash(main, unit):
     before = main.main_pid(unit)
     main.run("kill", "-KILL", str(before))
     eventually(lambda: main.main_pid(unit) not in (0, before), 30, f"{unit} is started again by systemd")
+    # The former socket is still there, so it does not tell that this one listens.
+    eventually(lambda: main.run("systemctl", "is-active", unit, check=False).returncode == 0, 60, f"{unit} is ready")
 
 
 def reinstall(main, unit):

@@ -31,7 +31,7 @@ class Visitor(site_visit.Visitor):
 
 def visitor(machine):
     """Somebody who has not been there yet."""
-    return Visitor([machine.authority], (machine.address, 443), 10)
+    return Visitor([machine.authority], (machine.address, 443), 30)
 
 
 def token(machine, somebody, client="items-reporter", scope="api:read", password=None):
