@@ -27,8 +27,10 @@ SITE = "/etc/rick-infra"  # in the configuration; here it is elsewhere
 TO_END = 60  # seconds for a daemon to end before it is killed
 INTERVAL = 0.2  # seconds between two looks at what is waited for
 TICKS = os.sysconf("SC_CLK_TCK")
+# If the host has no memory left, a daemon has to go, and not the measurement with all its figures.
 # The first argument is the daemon's folder, with what lies above /var/lib; the second one that of the whole fleet.
 ALONE = """\
+echo 1000 > /proc/self/oom_score_adj
 mount -t overlay overlay -o lowerdir=/var/lib,upperdir="$1/upper",workdir="$1/work" /var/lib
 mount --bind "$2" "$2"
 mount -o remount,bind,ro /

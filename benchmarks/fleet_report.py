@@ -1,5 +1,5 @@
 """
-What benchmarks/fleet found, for people: tables in Markdown, and a plot as SVG, made of the figures alone.
+What benchmarks/fleet found, for people: tables in Markdown, and plots as SVG, made of the figures alone.
 """
 
 import json
@@ -8,7 +8,7 @@ import statistics
 import figures
 import report
 
-FIGURES, DOCUMENT, PLOT = "fleet.json", "fleet.md", "fleet.svg"
+FIGURES, DOCUMENT = "fleet.json", "fleet.md"
 ASKED = {
     "ping": "`test.ping`",
     "one pillar": "the pillar of one host alone",
@@ -19,7 +19,10 @@ ASKED = {
     "batch": "the same, 10 % at a time",
 }
 KINDS = {"salt": "Salt alone", "cell": "a cell", "sso": "the cell with Authentik", "edge": "an edge"}
+# What the plot of minions shows, and what it calls it there, where there is little room.
+ANSWERS = {"ping": "test.ping", "check": "catalogue check", "pillar": "pillar", "show": "show_highstate"}
 COLOURS = {"salt": "#6b7785", "cell": "#1b6ac9", "sso": "#2d8a57", "edge": "#b06f00", "first": "#c0392b"}
+COLOURS |= {"ping": "#6b7785", "check": "#2d8a57", "pillar": "#b06f00", "show": "#1b6ac9"}
 
 
 def tables(result):
@@ -119,7 +122,17 @@ def number(value, times=1.0, digits=2):
     return "-" if value is None else f"{value * times:.{digits}f}"
 
 
-def plot(result):
+def plots(result):
+    """Return the plots that there are figures for, ``{file name: SVG}``."""
+    found = {}
+    if result["files"]:
+        found["fleet.svg"] = pillars_drawn(result)
+    if result["minions"]:
+        found["fleet-minions.svg"] = answers_drawn(result)
+    return found
+
+
+def pillars_drawn(result):
     """Return the milliseconds of CPU for one host's pillar as SVG, by the number of hosts."""
     lines = {kind: [(int(count), again(run, kind)) for count, run in result["files"].items()] for kind in KINDS}
     lines["first"] = [(int(count), run["first"]) for count, run in result["files"].items()]
@@ -128,15 +141,26 @@ def plot(result):
     return report.drawn(heading, f"{heading}, by the number of hosts", lines, labels, "ms", COLOURS, "cell")
 
 
+def answers_drawn(result):
+    """Return the seconds until all minions have answered as SVG, by their number."""
+    medians = {
+        name: [(int(count), median(run, name, "seconds")) for count, run in result["minions"].items() if run.get(name)]
+        for name in ANSWERS
+    }
+    lines = {name: points for name, points in medians.items() if points}
+    heading = "Seconds until all minions have answered, all of them on one host"
+    return report.drawn(heading, f"{heading}, by their number", lines, ANSWERS, "s", COLOURS, "show")
+
+
 def document(text, result):
     """Return the text of a document with the figures between its two marks made anew."""
     return report.between_marks(text, tables(result))
 
 
 def write(result, directory):
-    """Write figures, plot, and the document's part with the tables."""
+    """Write figures, plots, and the document's part with the tables."""
     (directory / FIGURES).write_text(json.dumps(result, indent=1) + "\n")
-    if result["files"]:
-        (directory / PLOT).write_text(plot(result))
+    for name, plot in plots(result).items():
+        (directory / name).write_text(plot)
     page = directory / DOCUMENT
     page.write_text(document(page.read_text(), result))

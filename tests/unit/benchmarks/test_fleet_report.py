@@ -1,5 +1,5 @@
 """
-What benchmarks/fleet found, as tables and as a plot; and that the document has what its file of figures has.
+What benchmarks/fleet found, as tables and as plots; and that the document has what its file of figures has.
 """
 
 import json
@@ -66,9 +66,12 @@ def test_memory_is_that_of_the_whole_master_and_of_one_minion(report, result):
     assert found["a minion, median"] == ["80", "70"]
 
 
-def test_the_plot_has_a_line_for_each_kind_of_host(report, result):
-    plot = ET.fromstring(report.plot(result))  # noqa: S314 - made here
-    words = " ".join(text.text for text in plot.findall(f"{SVG}text"))
+def words_of(plot):
+    return " ".join(text.text for text in ET.fromstring(plot).findall(f"{SVG}text"))  # noqa: S314 - made here
+
+
+def test_the_plot_of_pillars_has_a_line_for_each_kind_of_host(report, result):
+    words = words_of(report.plots(result)["fleet.svg"])
     for label in (
         "Salt alone, 50 ms",
         "a cell, 120 ms",
@@ -79,9 +82,22 @@ def test_the_plot_has_a_line_for_each_kind_of_host(report, result):
         assert label in words
 
 
-def test_the_document_and_the_plot_are_those_of_the_kept_figures(report):
+def test_the_plot_of_minions_has_a_line_for_what_was_asked_and_none_for_what_was_not(report, result):
+    words = words_of(report.plots(result)["fleet-minions.svg"])
+    assert "test.ping, 2 s" in words
+    assert "show_highstate, 2 s" in words
+    assert "catalogue check" not in words
+
+
+def test_only_what_was_measured_is_drawn(report, result):
+    assert list(report.plots({**result, "files": {}})) == ["fleet-minions.svg"]
+    assert list(report.plots({**result, "minions": {}})) == ["fleet.svg"]
+
+
+def test_the_document_and_the_plots_are_those_of_the_kept_figures(report):
     kept = json.loads((DOCUMENTS / report.FIGURES).read_text())
     again = "sudo benchmarks/fleet --read docs/benchmarks/fleet.json --write"
     page = (DOCUMENTS / report.DOCUMENT).read_text()
     assert report.document(page, kept) == page, again
-    assert report.plot(kept) == (DOCUMENTS / report.PLOT).read_text(), again
+    for name, plot in report.plots(kept).items():
+        assert plot == (DOCUMENTS / name).read_text(), again
