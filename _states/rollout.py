@@ -107,7 +107,10 @@ def _runner(function, **keywords):
     takes half a second and leaves them open.
     """
     if RUNNERS not in __context__:
-        __context__[RUNNERS] = salt.loader.runner(__opts__, utils=salt.loader.utils(__opts__), context={})
+        # Salt merges this pillar, in which is what was said to the orchestration, into each that it compiles
+        # (ssh_merge_pillar): the site would seem to have said it.
+        opts = {**__opts__, "pillar": {}}
+        __context__[RUNNERS] = salt.loader.runner(opts, utils=salt.loader.utils(opts), context={})
     return __context__[RUNNERS][f"rollout.{function}"](**keywords)
 
 
