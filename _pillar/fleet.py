@@ -160,10 +160,11 @@ def of_hosts_and_services(folder, fleet):
     wrong |= wrong_secrets
     for host, data in settings.items():
         path = place / "hosts" / f"{host}.yaml"
+        problems = _misplaced(path, data)
         if host not in fleet["hosts"] and host not in fleet["by_ssh"]:
-            wrong[str(path)] = f"{path}: no host of that id is let in; rename it to ID.yaml, or delete it"
-        elif _misplaced(path, data):
-            wrong[str(path)] = "\n".join(_misplaced(path, data))
+            problems = [f"{path}: no host of that id is let in; rename it to ID.yaml, or delete it"]
+        if problems:
+            wrong[str(path)] = "\n".join(problems)
     return wrong
 
 
